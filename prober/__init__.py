@@ -1,0 +1,3 @@
+"""prober: an active reachability prober."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,177 @@
+"""The one contract of all probe kinds.
+
+A kind is one file in this package that defines its options, its coroutine and a `Kind`, and one line in `PROBES`. The
+coroutine gets its options, an `Attempt` to fill with facts, and the `Io` it may use. It returns when the target
+answered as expected, and raises `ProbeFailure` when it did not. It never judges, never touches a metric, never
+retries, and leaves no task, socket or descriptor behind, also when it is cancelled.
+"""
+
+from __future__ import annotations
+
+import time
+from asyncio import Future
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from typing import Any, Literal, NoReturn, Protocol, TypeAlias
+
+from pydantic import BaseModel, ConfigDict
+
+from prober.failures import Failure, Operation
+from prober.model import Fact
+
+Family: TypeAlias = Literal["any", "ipv4", "ipv6"]
+"""Which address of a name is probed. `any`: an IPv4 address if the name has one, else an IPv6 address."""
+
+
+class ProbeFailure(Exception):
+    """The probe did not get what it wanted. `detail` is raw text for the log, never for a label."""
+
+    def __init__(self, operation: Operation, failure: Failure, detail: str = "") -> None:
+        super().__init__(operation, failure, detail)
+        self.operation = operation
+        self.failure = failure
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"{self.failure} during {self.operation}" + (f": {self.detail}" if self.detail else "")
+
+
+class Options(BaseModel):
+    """Base of every kind's options: unknown keys are refused, values are frozen and not coerced from other types."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One execution of a probe, filled in as it goes; the runner turns it into an Observation.
+
+    `operation` always names what is being done now, so that a deadline can say what timed out.
+    """
+
+    timeout_seconds: float
+    operation: Operation = Operation.PREPARE
+    phases: dict[str, float] = field(default_factory=dict)
+    facts: dict[str, Fact] = field(default_factory=dict)
+    address: str | None = None
+    started: float = field(default_factory=time.perf_counter)
+    listened_seconds: float = 0.0  # spent after the answer, waiting for a second one: no part of the probe's duration
+
+    def remaining_seconds(self) -> float:
+        """What is left of the timeout, never less than 10 ms."""
+        return max(0.01, self.timeout_seconds - (time.perf_counter() - self.started))
+
+    @contextmanager
+    def phase(self, name: str, operation: Operation) -> Iterator[None]:
+        """Time a phase. Only a phase that completes is recorded (several of one name add up, as over redirects)."""
+        self.operation = operation
+        started = time.perf_counter()
+        yield
+        self.phases[name] = self.phases.get(name, 0.0) + time.perf_counter() - started
+
+    def fail(self, failure: Failure, detail: str = "", operation: Operation | None = None) -> NoReturn:
+        """Raise a ProbeFailure at the current operation."""
+        raise ProbeFailure(operation or self.operation, failure, detail)
+
+
+class Resolver(Protocol):
+    """The vantage's resolver. It never blocks the loop and never answers from a cache of its own."""
+
+    async def resolve(self, name: str, family: Family) -> str:
+        """The address to probe for `name`. Raises ProbeFailure(RESOLVE, ...) (side RESOLVER or OURS)."""
+        ...
+
+    def server(self) -> tuple[str, int]:
+        """Address and port of the server that is asked first. Raises ProbeFailure(RESOLVE, RESOLVER_UNREACHABLE)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class EchoReply:
+    """What came back for one echo request. Exactly one of `rtt_seconds` and `failure` is set."""
+
+    rtt_seconds: float | None
+    hop_limit: int | None = None
+    failure: Failure | None = None
+    operation: Operation = Operation.RECEIVE
+    detail: str = ""
+    reporter: str | None = None  # who sent the ICMP error
+
+
+class Pinger(Protocol):
+    """The shared ICMP sockets, one per address family."""
+
+    def echo(
+        self,
+        address: str,
+        *,
+        timeout_seconds: float,
+        payload_size: int,
+        hop_limit: int | None,
+        dont_fragment: bool,
+        source: str | None,
+    ) -> Future[EchoReply]:
+        """Send one echo request now. The future gives its reply, its ICMP error, or the timeout; it may be cancelled.
+
+        Raises ProbeFailure when the request could not be sent (our own side).
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Io:
+    """What probes share. Made and closed by the composition root."""
+
+    resolver: Resolver
+    pinger: Pinger
+    user_agent: str
+    permit: Callable[[str], bool] = lambda _address: True  # False: on the opt-out list
+
+    async def locate(self, attempt: Attempt, host: str, family: Family) -> str:
+        """Turn a host (a name or an address literal) into the address to probe, timing the phase `resolve`.
+
+        Sets `attempt.address`. Raises ProbeFailure: the resolver's, or OPTED_OUT.
+        """
+        with attempt.phase("resolve", Operation.RESOLVE):
+            try:
+                address = str(ip_address(host))
+            except ValueError:
+                address = await self.resolver.resolve(host, family)
+        attempt.operation = Operation.PREPARE
+        if not self.permit(address):
+            attempt.fail(Failure.OPTED_OUT, f"{address} is on the opt-out list")
+        attempt.address = address
+        return address
+
+
+@dataclass(frozen=True, slots=True)
+class FactSpec:
+    """How a fact of a kind is exported: under which metric, with which help text.
+
+    A number becomes the metric's value; a text becomes the label `label` of an info metric with value 1.
+    """
+
+    key: str
+    metric: str
+    help: str
+    label: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of probe, as the table PROBES lists it."""
+
+    name: str
+    options: type[Any]  # a subclass of Options
+    probe: Callable[[Any, Attempt, Io], Awaitable[None]]
+    host: Callable[[Any], str]  # the host (name or address) that is probed: for budgets, the opt-out list and display
+    phase_metric: str  # blackbox name, with label `phase`
+    phases: tuple[str, ...]  # in order, as shown to people
+    facts: tuple[FactSpec, ...]
+    packets: Callable[[Any], int]  # what a probe asks of the budget: echo requests, queries, connection attempts
+    holds_descriptor: bool  # counts against limits.concurrency
+    times_itself: Callable[[Any], bool] = lambda _options: False  # ends in time by its own means, without a deadline
+    least_timeout: Callable[[Any], float] | None = None  # seconds that the options alone need (several packets)
+    from_url: Callable[[str], Mapping[str, object] | None] | None = None  # `prober probe URL`: options, or not mine
