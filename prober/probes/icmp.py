@@ -1,0 +1,129 @@
+"""The kind `icmp`: echo requests to a host, over IPv4 or IPv6."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from ipaddress import ip_address
+from typing import Annotated, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from prober.duration import Duration
+from prober.failures import Failure, Operation
+from prober.net import icmp_wire as wire
+from prober.probes.contract import Attempt, EchoReply, FactSpec, Family, Io, Kind, Options, ProbeFailure
+
+LEAST_WAIT_SECONDS = 0.01  # what the last of several packets is given for its reply, at the least
+
+
+class IcmpOptions(Options):
+    """Options of an icmp check."""
+
+    address: str = Field(description="host to ping: an address or a name", min_length=1, max_length=253)
+    family: Family = Field(default="any", description="address family when the host is a name")
+    payload_size: Annotated[int, Field(ge=wire.LEAST_PAYLOAD, le=wire.MOST_PAYLOAD)] = Field(
+        default=wire.DEFAULT_PAYLOAD, description="octets behind the ICMP header; grows to hold contact URI and token"
+    )
+    ttl: Annotated[int, Field(ge=1, le=255)] | None = Field(default=None, description="TTL or hop limit; the system's")
+    dont_fragment: bool = Field(default=False, description="set the don't-fragment flag")
+    source: str | None = Field(default=None, description="source address, one of this host's")
+    packets: Annotated[int, Field(ge=1, le=100)] = Field(default=1, description="echo requests per probe")
+    packet_interval: Duration = Field(default=0.2, description="time between two packets of one probe")
+
+    @field_validator("source")
+    @classmethod
+    def _source_is_an_address(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                ip_address(value)
+            except ValueError:
+                raise ValueError(f"{value!r} is no IP address; write one of this host's addresses") from None
+        return value
+
+    @model_validator(mode="after")
+    def _families_agree(self) -> Self:
+        try:
+            version: int = ip_address(self.address).version
+        except ValueError:
+            version = {"ipv4": 4, "ipv6": 6}.get(self.family, 0)
+        if self.source is not None and version and ip_address(self.source).version != version:
+            raise ValueError(f"source {self.source} is not of the address's family; write an IPv{version} address")
+        return self
+
+
+def is_address(host: str) -> bool:
+    """Whether a host is an address literal: nothing is resolved, so the sockets' own timeout is all there is."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+async def probe(options: IcmpOptions, attempt: Attempt, io: Io) -> None:
+    """Send the packets, wait for their replies. One reply is enough; the loss ratio tells the rest."""
+    address = await io.locate(attempt, options.address, options.family)
+    attempt.operation = Operation.SEND
+    waiting: list[asyncio.Future[EchoReply]] = []
+    for number in range(options.packets):
+        if number:
+            await asyncio.sleep(options.packet_interval)
+        with attempt.phase("setup", Operation.SEND):
+            sent = io.pinger.echo(
+                address,
+                timeout_seconds=attempt.remaining_seconds(),
+                payload_size=options.payload_size,
+                hop_limit=options.ttl,
+                dont_fragment=options.dont_fragment,
+                source=options.source,
+            )
+        waiting.append(sent)
+    attempt.operation = Operation.RECEIVE
+    replies = [await future for future in waiting]
+    record(attempt, replies)
+
+
+def record(attempt: Attempt, replies: list[EchoReply]) -> None:
+    """Turn replies into facts. Raises ProbeFailure if none of the packets was answered."""
+    times = [reply.rtt_seconds for reply in replies if reply.rtt_seconds is not None]
+    if len(replies) > 1:
+        attempt.facts["loss_ratio"] = 1 - len(times) / len(replies)
+    if not times:
+        # A router's or host's word tells more than a silence.
+        telling = next((r for r in replies if r.failure is not Failure.TIMEOUT), replies[0])
+        raise ProbeFailure(telling.operation, telling.failure or Failure.TIMEOUT, telling.detail)
+    attempt.phases["rtt"] = sum(times) / len(times)
+    hop_limit = next((r.hop_limit for r in replies if r.hop_limit is not None), None)
+    if hop_limit is not None:
+        attempt.facts["reply_hop_limit"] = float(hop_limit)
+    if len(times) > 1:
+        attempt.facts["rtt_min"], attempt.facts["rtt_max"] = min(times), max(times)
+
+
+def from_url(url: str) -> Mapping[str, object] | None:
+    """`icmp://host` or `icmp:host`, for `prober probe`."""
+    if not url.startswith("icmp:"):
+        return None
+    return {"address": url.removeprefix("icmp:").removeprefix("//").strip("/").removeprefix("[").removesuffix("]")}
+
+
+KIND = Kind(
+    name="icmp",
+    options=IcmpOptions,
+    probe=probe,
+    host=lambda options: str(options.address),
+    phase_metric="probe_icmp_duration_seconds",
+    phases=("resolve", "setup", "rtt"),
+    facts=(
+        FactSpec("reply_hop_limit", "probe_icmp_reply_hop_limit", "TTL or hop limit of the reply"),
+        FactSpec("loss_ratio", "prober_icmp_loss_ratio", "Share of the packets of the last probe that went unanswered"),
+        FactSpec("rtt_min", "prober_icmp_rtt_min_seconds", "Shortest round trip of the last probe's packets"),
+        FactSpec("rtt_max", "prober_icmp_rtt_max_seconds", "Longest round trip of the last probe's packets"),
+    ),
+    packets=lambda options: int(options.packets),
+    holds_descriptor=False,
+    times_itself=lambda options: is_address(options.address),
+    least_timeout=lambda options: (options.packets - 1) * options.packet_interval + LEAST_WAIT_SECONDS,
+    from_url=from_url,
+)

@@ -1,0 +1,49 @@
+"""Fixtures of every test: hosts and networks of the test's own. See `tests.lab`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from tests.lab import Namespace, Routed, in_ci, require_program, require_root, sweep
+
+
+def pytest_configure() -> None:
+    sweep()
+
+
+@pytest.fixture
+def make_namespace() -> Iterator[Callable[[str], Namespace]]:
+    """`make_namespace("client")`: a host that is gone when the test ends."""
+    require_root()
+    require_program("ip")
+    require_program("nft")
+    with ExitStack() as stack:
+        yield lambda label: stack.enter_context(Namespace(label))
+
+
+@pytest.fixture
+def namespace(make_namespace: Callable[[str], Namespace]) -> Namespace:
+    """One host with a loopback interface and no other."""
+    return make_namespace("host")
+
+
+@pytest.fixture
+def routed(make_namespace: Callable[[str], Namespace]) -> Routed:
+    """`routed.client`, `routed.router`, `routed.server` in a row."""
+    return Routed(make_namespace)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In CI every part is there, so a skipped test is a failed run: a test that never runs cannot fail."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if in_ci() and reporter is not None and reporter.stats.get("skipped"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    skipped = terminalreporter.stats.get("skipped", [])
+    if in_ci() and skipped:
+        terminalreporter.write_line(f"CI=true: {len(skipped)} skipped tests fail the run", red=True)
