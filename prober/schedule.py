@@ -1,0 +1,131 @@
+"""When to probe, pure: phases, rounds and packet budgets. Time is an argument; nothing here reads a clock.
+
+Rounds of a check lie on a grid of its own, `phase + n * interval` in Unix time. The phase is a hash of the check's
+key, so checks are spread out, a restart keeps the schedule, and several vantages can be staggered to the second.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import OrderedDict
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from ipaddress import ip_address, ip_network
+
+
+def phase_seconds(key: str, interval_seconds: float, stagger: float = 0.0) -> float:
+    """Where in its interval the check `key` is probed, in [0, interval).
+
+    `stagger` shifts it by that share of the interval: vantage `index` of `of` uses index/of, so that together they look
+    at a target `of` times per interval, evenly spread.
+    """
+    digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
+    share = int.from_bytes(digest, "big") / 2**64
+    phase = (share + stagger) % 1.0 * interval_seconds
+    return phase if phase < interval_seconds else 0.0  # the product may round up to the interval itself
+
+
+def next_round(after: float, phase: float, interval_seconds: float) -> float:
+    """The first point of the grid that is later than `after` (same time scale as the phase's)."""
+    rounds = math.floor((after - phase) / interval_seconds) + 1
+    due = phase + rounds * interval_seconds
+    return due if due > after else phase + (rounds + 1) * interval_seconds  # rounding may land on `after`
+
+
+def following_round(due: float, now: float, phase: float, interval_seconds: float) -> tuple[float, int]:
+    """The round after the one due at `due`, and how many rounds are to be given up because they are too late.
+
+    A round that is late by more than half an interval is given up, so that rounds are never bunched: after a suspend
+    all checks go on at their next point of the grid. The next round is never sooner than half an interval after
+    `due`, so that a grid moved by a clock step doubles none either.
+    """
+    if now - due <= interval_seconds / 2:
+        return next_round(due + interval_seconds / 2, phase, interval_seconds), 0
+    return next_round(now, phase, interval_seconds), 1 + math.floor((now - due) / interval_seconds)
+
+
+def first_round(now: float, phase: float, interval_seconds: float, timeout_seconds: float) -> float:
+    """When a check that was just loaded is probed first: on its grid, squeezed so that its result is there in time.
+
+    Every check has a result within one interval from the start, even one that times out: the wait of at most an
+    interval is scaled to at most interval - timeout. The next round is on the grid again, at least one interval
+    later.
+    """
+    wait = next_round(now, phase, interval_seconds) - now
+    return now + wait * max(0.0, 1.0 - timeout_seconds / interval_seconds)
+
+
+def budget_key(host: str) -> Hashable:
+    """Whose budget a probe of `host` is charged to: the /24 or /48 (IPv6) of an address, else the name itself."""
+    try:
+        address = ip_address(host.partition("%")[0])
+    except ValueError:
+        return host.lower().rstrip(".")
+    return ip_network((address, 24 if address.version == 4 else 48), strict=False)
+
+
+@dataclass(slots=True)
+class Bucket:
+    """A packet budget as a virtual schedule (the generic cell rate algorithm, ITU-T I.371 annex A).
+
+    `rate` packets a second; up to `burst` packets may go at once.
+    """
+
+    rate: float
+    burst: float
+    free_at: float = field(default=-math.inf)  # the theoretical arrival time of the next packet
+
+    def earliest(self, now: float, packets: float) -> float:
+        """When `packets` may be sent, `now` at the soonest. A probe of more than the burst counts as the burst."""
+        need = min(packets, self.burst) / self.rate
+        return max(now, self.free_at + need - self.burst / self.rate)
+
+    def take(self, at: float, packets: float) -> None:
+        """Charge `packets` sent at `at`."""
+        self.free_at = max(self.free_at, at) + packets / self.rate
+
+
+class Budgets:
+    """The agent's packet budgets: one for all packets, and one for each prefix.
+
+    A probe first waits for its prefix, then for the whole; what it takes is charged when it goes. The number of
+    remembered prefixes is bounded by those that were charged recently: an idle one is as good as new.
+    """
+
+    def __init__(self, packets_per_second: float, per_prefix_per_second: float, burst_seconds: float = 1.0) -> None:
+        self._prefix_rate = per_prefix_per_second
+        # One probe may always go at once, however small the rate.
+        self._prefix_burst = max(1.0, per_prefix_per_second * burst_seconds)
+        self._whole = Bucket(packets_per_second, max(1.0, packets_per_second * burst_seconds))
+        self._prefixes: OrderedDict[Hashable, Bucket] = OrderedDict()
+
+    def reserve(self, now: float, key: Hashable, packets: float) -> float:
+        """The moment at which a probe of `packets` packets may go; it is charged for that moment.
+
+        Reservations are honoured in the order in which they are made.
+        """
+        bucket = self._prefixes.get(key)
+        if bucket is None:
+            bucket = self._prefixes[key] = Bucket(self._prefix_rate, self._prefix_burst)
+        else:
+            self._prefixes.move_to_end(key)
+        at = bucket.earliest(now, packets)
+        bucket.take(at, packets)
+        self._forget_idle(now)
+        return at
+
+    def reserve_whole(self, now: float, packets: float) -> float:
+        """The same for the budget of the whole agent, asked when the prefix's moment has come."""
+        at = self._whole.earliest(now, packets)
+        self._whole.take(at, packets)
+        return at
+
+    def _forget_idle(self, now: float) -> None:
+        for _ in range(2):
+            key, bucket = next(iter(self._prefixes.items()))
+            if bucket.free_at > now - self._prefix_burst / self._prefix_rate:
+                return
+            del self._prefixes[key]
+            if not self._prefixes:
+                return

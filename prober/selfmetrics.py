@@ -1,0 +1,115 @@
+"""What the agent tells about itself: figures of the runner, the loop, the configuration and the process."""
+
+from __future__ import annotations
+
+from collections import Counter as Tally
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, GCCollector, Histogram, PlatformCollector, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from prober import __version__
+from prober.clock import Clock
+from prober.runner import Figures
+from prober.state import State
+
+LATENESS_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+STALL_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+@dataclass(slots=True)
+class ReloadFigures:
+    """How loading the configuration went."""
+
+    successful: bool = True
+    success_utc: float = 0.0
+    opted_out: int = 0
+
+
+class AgentCollector(Collector):
+    """Reads the agent's figures when asked."""
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        figures: Figures,
+        state: State,
+        unmatched: Tally[str],
+        reload: ReloadFigures,
+    ) -> None:
+        self._clock = clock
+        self._figures = figures
+        self._state = state
+        self._unmatched = unmatched
+        self._reload = reload
+
+    def collect(self) -> Iterator[Metric]:
+        figures, reload = self._figures, self._reload
+        info = GaugeMetricFamily("prober_build_info", "The agent's version", labels=["version"])
+        info.add_metric([__version__], 1.0)
+        yield info
+        yield _gauge("prober_clock_timestamp_seconds", "The agent's clock: shows its skew", self._clock.utc())
+        yield _gauge("prober_checks", "Checks that are configured", len(self._state))
+        yield _gauge("prober_checks_opted_out", "Checks left out because of the opt-out list", reload.opted_out)
+        yield _gauge("prober_probes_in_flight", "Probes under way", figures.in_flight)
+        yield _gauge(
+            "prober_config_last_reload_successful", "Whether the last (re)load succeeded", float(reload.successful)
+        )
+        yield _gauge(
+            "prober_config_last_reload_success_timestamp_seconds", "When a (re)load last succeeded", reload.success_utc
+        )
+        yield _tally(
+            "prober_rounds_skipped", "Regular rounds that were not probed, by reason", "reason", figures.skipped
+        )
+        yield _tally(
+            "prober_internal_errors", "Defects of the agent that were caught, by place", "place", figures.exceptions
+        )
+        yield _counter("prober_clock_steps", "Steps of the host's clock", figures.clock_steps)
+        yield _tally(
+            "prober_icmp_unmatched_replies",
+            "Echo replies that answered no request in flight and were not accepted, by reason",
+            "reason",
+            self._unmatched,
+        )
+
+
+def make_registry(collector: AgentCollector, figures: Figures) -> tuple[CollectorRegistry, Callable[[float], None]]:
+    """The agent's own registry, and what the stall meter must be told each stall by. Sets `figures.lateness`."""
+    registry = CollectorRegistry()
+    registry.register(collector)
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    GCCollector(registry=registry)
+    lateness = Histogram(
+        "prober_schedule_lateness_seconds",
+        "How long after its due time a regular probe was started",
+        buckets=LATENESS_BUCKETS,
+        registry=registry,
+    )
+    stalls = Histogram(
+        "prober_loop_stall_seconds",
+        "How long the agent's event loop stood still, each time it did",
+        buckets=STALL_BUCKETS,
+        registry=registry,
+    )
+    figures.lateness = lateness.observe
+    return registry, stalls.observe
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, text, value=value)
+
+
+def _counter(name: str, text: str, value: float) -> Metric:
+    return CounterMetricFamily(name, text, value=value)
+
+
+def _tally(name: str, text: str, key: str, tally: Tally[str]) -> Metric:
+    family = CounterMetricFamily(name, text, labels=[key])
+    for value, count in tally.items():
+        family.add_metric([value], count)
+    return family

@@ -1,0 +1,86 @@
+"""What the agent knows right now about each check. Metrics, the live table and the API are views of it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from prober.failures import Failure, Operation
+from prober.model import Check, Entity, Observation, Target
+
+LOSS_WINDOW: Final = 60
+"""Regular probes over which the loss ratio is taken."""
+
+CERTIFICATE_EXPIRY: Final = "certificate_expiry"
+"""The fact (Unix seconds) that is held while a probe fails: an expired certificate still has its date."""
+
+
+class CheckState:
+    """What is known of one check."""
+
+    __slots__ = ("certificate_expiry", "check", "entity", "failures", "last", "probes", "recent", "target")
+
+    def __init__(self, entity: Entity, target: Target, check: Check) -> None:
+        self.entity = entity
+        self.target = target
+        self.check = check
+        self.last: Observation | None = None
+        self.probes = 0
+        self.failures: dict[tuple[Operation, Failure], int] = {}
+        self.recent: deque[bool] = deque(maxlen=LOSS_WINDOW)
+        self.certificate_expiry: float | None = None
+
+    def observe(self, observation: Observation) -> None:
+        """Take in what a probe of this check saw."""
+        self.last = observation
+        self.probes += 1
+        if observation.reason == "regular":
+            self.recent.append(observation.success)
+        if observation.operation is not None and observation.failure is not None:
+            cause = observation.operation, observation.failure
+            self.failures[cause] = self.failures.get(cause, 0) + 1
+        expiry = observation.facts.get(CERTIFICATE_EXPIRY)
+        if isinstance(expiry, float):
+            self.certificate_expiry = expiry
+
+    @property
+    def loss_ratio(self) -> float | None:
+        """Share of the recent regular probes that failed; None before the first."""
+        return self.recent.count(False) / len(self.recent) if self.recent else None
+
+
+class State:
+    """All checks, in the order of the files. `observe` is a sink of the runner."""
+
+    def __init__(self, entities: Iterable[Entity] = ()) -> None:
+        self._checks: dict[str, CheckState] = {}
+        self.entities: tuple[Entity, ...] = ()
+        self.replace(entities)
+
+    def replace(self, entities: Iterable[Entity]) -> None:
+        """Take a new configuration. Counters of a check go on as long as its key and kind stay."""
+        self.entities = tuple(entities)
+        checks: dict[str, CheckState] = {}
+        for entity in self.entities:
+            for target in entity.targets:
+                for check in target.checks:
+                    fresh = CheckState(entity, target, check)
+                    old = self._checks.get(check.key)
+                    if old is not None and old.check.kind == check.kind:
+                        for name in ("last", "probes", "failures", "recent", "certificate_expiry"):
+                            setattr(fresh, name, getattr(old, name))
+                    checks[check.key] = fresh
+        self._checks = checks
+
+    def observe(self, observation: Observation) -> None:
+        """Take in an observation; one of a check that is no longer configured is dropped."""
+        state = self._checks.get(observation.check.key)
+        if state is not None:
+            state.observe(observation)
+
+    def __iter__(self) -> Iterator[CheckState]:
+        return iter(self._checks.values())
+
+    def __len__(self) -> int:
+        return len(self._checks)

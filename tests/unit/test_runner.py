@@ -1,0 +1,360 @@
+"""The runner on virtual time: rounds, budgets, places, stalls, defects, reloads."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from prober.deadline import StallMeter
+from prober.failures import Failure, Operation
+from prober.logs import OncePerCause
+from prober.model import Check, Observation
+from prober.probes.contract import Attempt, Io, Kind, Options, ProbeFailure
+from prober.runner import Runner
+from prober.schedule import Budgets, phase_seconds
+from tests.fakes import NoPinger, NoResolver, VirtualClock, VirtualLoop, on_virtual_time
+
+
+class FakeOptions(Options):
+    host: str = "192.0.2.1"
+    seconds: float = 0.0
+    mood: str = "fine"
+    packets: int = 1
+    address: str | None = None
+
+
+async def fake_probe(options: FakeOptions, attempt: Attempt, io: Io) -> None:
+    attempt.operation = Operation.RECEIVE
+    attempt.address = options.address
+    if options.seconds:
+        await asyncio.sleep(options.seconds)
+    if options.mood == "refused":
+        attempt.fail(Failure.REFUSED, operation=Operation.CONNECT)
+    if options.mood == "defect":
+        raise ZeroDivisionError(options.host)
+    if options.mood == "resolving":
+        attempt.operation = Operation.RESOLVE
+        await asyncio.sleep(1000)
+
+
+KINDS = {
+    name: Kind(
+        name=name,
+        options=FakeOptions,
+        probe=fake_probe,
+        host=lambda options: str(options.host),
+        phase_metric="fake_seconds",
+        phases=(),
+        facts=(),
+        packets=lambda options: int(options.packets),
+        holds_descriptor=name == "holder",
+    )
+    for name in ("fake", "holder")
+}
+
+
+def check(name: str, interval: float = 10.0, timeout: float = 2.0, kind: str = "fake", **options: object) -> Check:
+    return Check(name, kind, kind, interval, timeout, FakeOptions(**options))  # type: ignore[arg-type]
+
+
+@dataclass
+class Bench:
+    """A runner on virtual time with what it saw."""
+
+    loop: VirtualLoop
+    clock: VirtualClock
+    runner: Runner
+    meter: StallMeter
+    seen: list[Observation] = field(default_factory=list)
+    lateness: list[float] = field(default_factory=list)
+
+    def of(self, name: str) -> list[Observation]:
+        return [observation for observation in self.seen if observation.check.target == name]
+
+
+def bench(
+    loop: VirtualLoop,
+    clock: VirtualClock,
+    checks: Iterable[Check],
+    *,
+    budgets: Budgets | None = None,
+    concurrency: int = 100,
+    sinks: Iterable[Callable[[Observation], None]] = (),
+    stagger: float = 0.0,
+) -> Bench:
+    meter = StallMeter()
+    meter.start()
+    seen: list[Observation] = []
+    runner = Runner(
+        clock=clock,
+        io=Io(resolver=NoResolver(), pinger=NoPinger(), user_agent="test"),
+        kinds=KINDS,
+        budgets=budgets or Budgets(1e6, 1e6),
+        concurrency=concurrency,
+        meter=meter,
+        sinks=(*sinks, seen.append),
+        stagger=stagger,
+    )
+    made = Bench(loop, clock, runner, meter, seen)
+    runner.figures.lateness = made.lateness.append
+    runner.update(checks)
+    runner.start()
+    return made
+
+
+def test_rounds_lie_on_the_grid_and_the_first_is_early() -> None:
+    async def scenario(loop: VirtualLoop, clock: VirtualClock) -> None:
+        made = bench(loop, clock, [check(f"t{n}") for n in range(20)])
+        await asyncio.sleep(100)
+        await made.runner.stop()
+        for n in range(20):
+            times = [observation.utc for observation in made.of(f"t{n}")]
+            assert 10 <= len(times) <= 11
+            assert times[0] - 1_700_000_000 <= 8 + 0.01
+            phase = phase_seconds(f"t{n}/fake", 10)
+            for utc in times[1:]:
+                assert (utc - phase + 5) % 10 - 5 == pytest.approx(0, abs=0.01)
+        assert max(made.lateness) < 0.01
+
+    on_virtual_time(scenario)
+
+
+def test_regular_rounds_of_a_check_never_overlap() -> None:
+    async def scenario(loop: VirtualLoop, clock: VirtualClock) -> None:
+        # The timeout is not enforced on this one: it is the probe that is slow, for a round and a half.
+        made = bench(loop, clock, [check("slow", interval=10, timeout=100, seconds=15)])
+        await asyncio.sleep(100)
+        await made.runner.stop()
+        times = [observation.sent_at for observation in made.seen]
+        assert all(b - a > 15 for a, b in itertools.pairwise(times))
+        assert made.runner.figures.skipped["previous_round_running"] >= 4
+
+    on_virtual_time(scenario)
+
+
+def test_a_probe_that_takes_too_long_says_what_it_was_doing() -> None:
+    async def scenario(loop: VirtualLoop, clock: VirtualClock) -> None:
+        made = bench(loop, clock, [check("slow", seconds=100), check("stuck", mood="resolving")])
+        await asyncio.sleep(25)
+        await made.runner.stop()
+        assert {(o.operation, o.failure) for o in made.of("slow")} == {(Operation.RECEIVE, Failure.TIMEOUT)}
+        assert {(o.operation, o.failure) for o in made.of("stuck")} == {(Operation.RESOLVE, Failure.RESOLVER_TIMEOUT)}
+
+    on_virtual_time(scenario)
+
+
+def test_a_stalled_loop_makes_no_timeouts() -> None:
+    async def scenario(loop: VirtualLoop, clock: VirtualClock) -> None:
+        made = bench(loop, clock, [check(f"t{n}", seconds=1.0) for n in range(50)])
+
+        async def stalls() -> None:
+            for _ in range(60):
+                await asyncio.sleep(1.3)
+                loop.jump(1.7)
+
+        await stalls()
+        await made.runner.stop()
+        assert len(made.seen) > 500
+        assert all(observation.success for observation in made.seen)
+        assert max(observation.stalled_seconds for observation in made.seen) == pytest.approx(1.7, abs=0.06)
+
+    on_virtual_time(scenario)
+
+
+def test_a_stall_too_long_to_tell_is_our_own_failure() -> None:
+    async def scenario(loop: VirtualLoop, clock: VirtualClock) -> None:
+        made = bench(loop, clock, [check("t", interval=60, timeout=2, seconds=100)])
+        entry = made.runner._entries["t/fake"]
+        await asyncio.sleep(entry.due - loop.time() + 0.1)
+        loop.jump(9)
+        await asyncio.sleep(1)
+        await made.runner.stop()
+        assert [observation.failure for observation in made.seen] == [Failure.LOOP_STALLED]
+
+    on_virtual_time(scenario)
+
+
+def test_a_suspended_host_does_not_probe_everything_at_once() -> None:
+    async def scenario(loop: VirtualLoop, clock: VirtualClock) -> None:
+        made = bench(loop, clock, [check(f"t{n}", interval=60) for n in range(600)])
+        await asyncio.sleep(100)
+        loop.jump(3600)
+        made.seen.clear()
+        await asyncio.sleep(6)
+        woken = len(made.seen)
+        await asyncio.sleep(60)
+        await made.runner.stop()
+        assert woken < 120  # a tenth of an interval: about 60
+        assert len({observation.check.target for observation in made.seen}) == 600
+        assert made.runner.figures.skipped["missed"] >= 600 * 59
+
+    on_virtual_time(scenario)
+
+
+@pytest.mark.parametrize("step", [3600.0, -3600.0, 17.0, -17.0])
+def test_a_clock_step_neither_doubles_nor_loses_rounds(step: float) -> None:
+    async def scenario(loop: VirtualLoop, clock: VirtualClock) -> None:
+        made = bench(loop, clock, [check(f"t{n}") for n in range(20)])
+        await asyncio.sleep(50)
+        clock.step(step)
+        await asyncio.sleep(50)
+        await made.runner.stop()
+        assert made.runner.figures.clock_steps == 1
+        for n in range(20):
+            times = [observation.sent_at for observation in made.of(f"t{n}")]
+            gaps = [b - a for a, b in itertools.pairwise(times)][1:]
+            assert min(gaps) >= 5 - 0.01
+            assert max(gaps) <= 15 + 0.01
+
+    on_virtual_time(scenario)
+
+
+def test_budgets_delay_and_show_as_lateness() -> None:
+    async def scenario(loop: VirtualLoop, clock: VirtualClock) -> None:
+        budgets = Budgets(packets_per_second=1000, per_prefix_per_second=2)
+        crowd = [check(f"t{n}", interval=60, host=f"192.0.2.{n}") for n in range(240)]
+        other = check("other", interval=10, host="198.51.100.1")
+        made = bench(loop, clock, [*crowd, other], budgets=budgets)
+        await asyncio.sleep(120)
+        await made.runner.stop()
+        sent = sorted(o.sent_at for o in made.seen if o.check.target != "other")
+        for begin in range(100):
+            assert sum(1 for at in sent if begin <= at < begin + 10) <= 2 * 10 + 2
+        assert len(sent) == pytest.approx(240, abs=4)  # twice too many for the budget: half of the rounds
+        others = [o.sent_at for o in made.of("other")][1:]
+        assert [b - a for a, b in itertools.pairwise(others)] == pytest.approx([10] * (len(others) - 1))
+        assert max(made.lateness) > 10
+
+    on_virtual_time(scenario)
+
+
+def test_a_name_is_charged_to_the_prefix_of_its_address_once_that_is_known() -> None:
+    async def scenario(loop: VirtualLoop, clock: VirtualClock) -> None:
+        asked: list[object] = []
+
+        class Spy(Budgets):
+            def reserve(self, now: float, key: object, packets: float) -> float:  # type: ignore[override]
+                asked.append(str(key))
+                return now
+
+        named = check("t", host="example.org", address="192.0.2.7")
+        made = bench(loop, clock, [named], budgets=Spy(1e6, 1e6))
+        await asyncio.sleep(25)
+        await made.runner.stop()
+        assert asked == ["example.org", "192.0.2.0/24", "192.0.2.0/24"]
+
+    on_virtual_time(scenario)
+
+
+def test_probes_that_hold_descriptors_wait_for_a_place() -> None:
+    async def scenario(loop: VirtualLoop, clock: VirtualClock) -> None:
+        holders = [check(f"h{n}", kind="holder", seconds=1.0, timeout=3) for n in range(30)]
+        free = [check(f"f{n}", seconds=1.0) for n in range(30)]
+        made = bench(loop, clock, [*holders, *free], concurrency=2)
+        most = 0
+        for _ in range(300):
+            await asyncio.sleep(0.1)
+            most = max(most, made.runner._holding)
+        await made.runner.stop()
+        assert most == 2
+        assert len(made.seen) > 100
+        assert all(observation.success for observation in made.seen)
+
+    on_virtual_time(scenario)
+
+
+def test_a_defect_is_isolated_counted_and_logged_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    logged: list[str] = []
+    monkeypatch.setattr(OncePerCause, "error", lambda self, cause, *a, **k: logged.append(cause))
+
+    async def scenario(loop: VirtualLoop, clock: VirtualClock) -> None:
+        made = bench(loop, clock, [check("bad", mood="defect"), check("good"), check("no", mood="refused")])
+        await asyncio.sleep(50)
+        await made.runner.stop()
+        assert {o.failure for o in made.of("bad")} == {Failure.INTERNAL_ERROR}
+        assert all(o.success for o in made.of("good"))
+        assert {(o.operation, o.failure) for o in made.of("no")} == {(Operation.CONNECT, Failure.REFUSED)}
+        assert made.runner.figures.exceptions == {"fake": len(made.of("bad"))}
+
+    on_virtual_time(scenario)
+    assert len(set(logged)) == 1
+
+
+def test_a_defect_of_one_sink_costs_the_others_nothing() -> None:
+    def broken(_observation: Observation) -> None:
+        raise RuntimeError
+
+    async def scenario(loop: VirtualLoop, clock: VirtualClock) -> None:
+        made = bench(loop, clock, [check("t")], sinks=[broken])
+        await asyncio.sleep(30)
+        await made.runner.stop()
+        assert len(made.seen) == 3
+        assert made.runner.figures.exceptions["sink"] == 3
+
+    on_virtual_time(scenario)
+
+
+def test_stopping_leaves_nothing() -> None:
+    async def scenario(loop: VirtualLoop, clock: VirtualClock) -> None:
+        made = bench(loop, clock, [check(f"t{n}", seconds=1.5) for n in range(50)])
+        await asyncio.sleep(12)
+        before = len(made.seen)
+        await made.runner.stop()
+        made.meter.stop()
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        await asyncio.sleep(30)
+        assert len(made.seen) == before
+        assert made.runner.figures.in_flight == 0
+
+    on_virtual_time(scenario)
+
+
+def test_update_keeps_what_stays_drops_what_goes_and_starts_what_comes() -> None:
+    async def scenario(loop: VirtualLoop, clock: VirtualClock) -> None:
+        made = bench(loop, clock, [check("stays"), check("goes", seconds=1), check("changes")])
+        await asyncio.sleep(50)
+        made.runner.update([check("stays"), replace(check("changes"), interval_seconds=5.0), check("comes")])
+        made.seen.clear()
+        await asyncio.sleep(50)
+        await made.runner.stop()
+        assert made.of("goes") == []
+        assert len(made.of("stays")) == 5
+        assert len(made.of("changes")) in (10, 11)
+        assert len(made.of("comes")) in (5, 6)
+
+    on_virtual_time(scenario)
+
+
+def test_cancelling_a_single_probe_leaves_no_observation() -> None:
+    async def scenario(loop: VirtualLoop, clock: VirtualClock) -> None:
+        made = bench(loop, clock, [])
+        task = asyncio.create_task(made.runner.execute(check("t", seconds=1), "once"))
+        await asyncio.sleep(0.5)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert made.seen == []
+        await made.runner.stop()
+
+    on_virtual_time(scenario)
+
+
+def test_the_sent_time_is_behind_the_resolving() -> None:
+    async def slow_resolve(options: FakeOptions, attempt: Attempt, io: Io) -> None:
+        attempt.phases["resolve"] = 0.75
+        raise ProbeFailure(Operation.CONNECT, Failure.REFUSED)
+
+    async def scenario(loop: VirtualLoop, clock: VirtualClock) -> None:
+        made = bench(loop, clock, [])
+        made.runner._kinds = {"fake": replace(KINDS["fake"], probe=slow_resolve)}
+        before = clock.now()
+        observation = await made.runner.execute(check("t"), "once")
+        assert observation.sent_at == pytest.approx(before + 0.75, abs=0.01)
+        assert observation.utc - observation.sent_at == pytest.approx(1_700_000_000)
+        await made.runner.stop()
+
+    on_virtual_time(scenario)
