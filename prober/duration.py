@@ -62,7 +62,8 @@ def _remedy(text: str) -> str:
 
 def _unit_remedy(number: float) -> str:
     if 0 <= number < 1e9:
-        return f"give it a unit: write {format_duration(number)} for seconds"
+        seconds = f"{number:.0f}s" if number == int(number) else format_duration(number)
+        return f"give it a unit: write {seconds} if it counts seconds"
     return _EXAMPLES
 
 
