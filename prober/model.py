@@ -97,6 +97,7 @@ class Reference:
 class Observation:
     """What one probe of one check saw: facts, no judgement.
 
+    `sent_at` is when the probe began; where a name was resolved first, the target was met `phases["resolve"]` later.
     `phases` holds the duration of every phase that was completed, in seconds, by the name that its metric uses.
     `facts` holds what else the kind measures (see the kind's `facts` table).
     On failure, `operation` and `failure` are set and `detail` has the raw text for the log.

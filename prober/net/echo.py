@@ -16,6 +16,7 @@ import os
 import socket
 import time
 from collections import Counter, deque
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 from prober.failures import Failure, Operation
@@ -374,6 +375,11 @@ class EchoSockets:
         v6 = ":" in address
         opened = self._sockets.get(v6) or self._open(v6)
         return opened.echo(address, timeout_seconds, payload_size, hop_limit, dont_fragment, source)
+
+    def try_open(self) -> None:
+        """Open the IPv4 socket now, so that a host that forbids it is told of at the start and not a round later."""
+        with suppress(ProbeFailure):
+            self._open(False)
 
     def _open(self, v6: bool) -> EchoSocket:
         now = time.monotonic()

@@ -1,0 +1,262 @@
+"""TCP connections for probes: connect, TLS, send, receive, each timed and each error translated once, here.
+
+No streams and no transports: a probe does one thing at a time, so a non-blocking socket and the loop's readiness
+callbacks are enough. That costs a third of a transport, tells a refusal by our own kernel from one by the network, and
+leaves nothing to shut down in the background.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+import ssl
+import struct
+from contextlib import suppress
+from typing import Final, Self
+
+from prober.failures import Failure, Operation
+from prober.net.errors import failure_of_oserror
+from prober.net.icmp_socket import IP_RECVERR, IPV6_RECVERR, read_error_queue
+from prober.net.icmp_wire import describe_error, failure_of_error
+from prober.net.tls import TlsOptions, TlsSession, context_for, failure_of_sslerror, tls_facts
+from prober.probes.contract import Attempt, FactSpec
+
+RECEIVE_SIZE: Final = 65_536  # octets asked of the kernel at a time
+
+# struct tcp_info of <linux/tcp.h>: tcpi_rtt (microseconds) at octet 68, tcpi_total_retrans at octet 100.
+_TCP_INFO_SIZE: Final = 104
+_TCP_INFO: Final = struct.Struct("=68xI28xI")
+
+TCP_FACTS: Final = (
+    FactSpec(
+        "tcp_rtt_seconds",
+        "probe_tcp_handshake_rtt_seconds",
+        "Round trip of the TCP handshake as the kernel measured it, which a busy agent does not distort",
+    ),
+    FactSpec(
+        "tcp_retransmits",
+        "probe_tcp_handshake_retransmits",
+        "How often the kernel had to repeat the SYN before the connection stood",
+    ),
+)
+
+
+class Connection:
+    """A TCP connection of one probe, with TLS or without. Not for two tasks at once.
+
+    Every error is raised as a ProbeFailure at the attempt's current operation. A context manager that closes it.
+    """
+
+    __slots__ = ("_attempt", "_loop", "_sock", "_tls")
+
+    def __init__(self, sock: socket.socket, attempt: Attempt) -> None:
+        self._sock = sock
+        self._attempt = attempt
+        self._loop = asyncio.get_running_loop()
+        self._tls: TlsSession | None = None
+
+    async def send(self, data: bytes) -> None:
+        """Hand all of `data` to the kernel. Fails with RESET if the peer does not want it."""
+        if self._tls is not None:
+            try:
+                data = self._tls.encrypt(data)
+            except ssl.SSLError as error:
+                self._attempt.fail(failure_of_sslerror(error), str(error), Operation.TLS)
+        await self._send(data)
+
+    async def receive(self) -> bytes:
+        """What has arrived, waiting for at least one octet; nothing at the end of the stream."""
+        if self._tls is None:
+            return await self._receive()
+        try:
+            while (data := self._tls.decrypt()) is None:
+                await self._exchange(self._tls)
+        except ssl.SSLError as error:
+            self._attempt.fail(failure_of_sslerror(error), str(error), Operation.TLS)
+        return data
+
+    def close(self) -> None:
+        """Close at once, without waiting for the peer. Idempotent."""
+        if self._tls is not None:
+            with suppress(OSError):  # whether the farewell gets there is not our concern
+                self._sock.send(self._tls.farewell())
+        self._sock.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def connect(self, address: str, port: int) -> None:
+        """Establish the TCP connection."""
+        try:
+            number = self._sock.connect_ex((address, port))
+        except OSError as bad_zone:  # of a link-local address, `%eth9`
+            self._attempt.fail(failure_of_oserror(bad_zone, local=True), str(bad_zone))
+        if number == errno.EINPROGRESS:
+            await self._until_writable()
+            number = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if number:
+                self._attempt.fail(*_reported(self._sock, number))
+        elif number:  # our own host speaks, not the network
+            error = OSError(number, os.strerror(number))
+            self._attempt.fail(failure_of_oserror(error, local=True), str(error))
+        if self._sock.getsockname()[1] == port and self._sock.getsockname() == self._sock.getpeername():
+            # A simultaneous open (RFC 9293 section 3.5) with ourselves: the port was free, and it was lent to us.
+            self._attempt.fail(Failure.REFUSED, "nothing listens there: the connection reached its own socket")
+        # On a connection that stands, an ICMP error is only a hint (RFC 5461).
+        _heed_icmp(self._sock, False)
+
+    def read_tcp_info(self) -> None:
+        """Record the kernel's view of the TCP handshake, see TCP_FACTS."""
+        rtt, retransmits = _TCP_INFO.unpack(self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_SIZE))
+        if rtt:  # 0: a repeated SYN, without TCP timestamps, gives no sample (RFC 6298 section 3)
+            self._attempt.facts["tcp_rtt_seconds"] = rtt / 1e6
+        self._attempt.facts["tcp_retransmits"] = float(retransmits)
+
+    async def start_tls(self, context: ssl.SSLContext, server_name: str) -> None:
+        """Make the TLS handshake; from here on everything is encrypted."""
+        tls = TlsSession(context, server_name)
+        try:
+            while not tls.shake_hands():
+                await self._exchange(tls)
+            await self._send(tls.outgoing.read())
+        except ssl.SSLError as error:
+            with suppress(OSError):
+                self._sock.send(tls.outgoing.read())  # the alert, so that the server's log can say why
+            self._attempt.fail(failure_of_sslerror(error), str(error))
+        self._tls = tls
+
+    def read_tls_facts(self) -> None:
+        """Record certificates, version and cipher, see TLS_FACTS."""
+        if self._tls is not None:
+            self._attempt.facts.update(tls_facts(self._tls.inner))
+
+    async def _exchange(self, tls: TlsSession) -> None:
+        """Send what TLS has to say and give it what the peer answers."""
+        if tls.outgoing.pending:
+            await self._send(tls.outgoing.read())
+        if data := await self._receive():
+            tls.incoming.write(data)
+        else:
+            tls.incoming.write_eof()
+
+    async def _send(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            try:
+                rest = rest[self._sock.send(rest) :]
+            except BlockingIOError:
+                await self._until_writable()
+            except OSError as error:
+                self._attempt.fail(failure_of_oserror(error, local=False), str(error))
+
+    async def _receive(self) -> bytes:
+        while True:
+            try:
+                return self._sock.recv(RECEIVE_SIZE)
+            except BlockingIOError:
+                await self._until_readable()
+            except OSError as error:
+                self._attempt.fail(failure_of_oserror(error, local=False), str(error))
+
+    async def _until_readable(self) -> None:
+        waiter, descriptor = self._loop.create_future(), self._sock.fileno()
+        self._loop.add_reader(descriptor, _wake, waiter)
+        try:
+            await waiter
+        finally:
+            self._loop.remove_reader(descriptor)
+
+    async def _until_writable(self) -> None:
+        waiter, descriptor = self._loop.create_future(), self._sock.fileno()
+        self._loop.add_writer(descriptor, _wake, waiter)
+        try:
+            await waiter
+        finally:
+            self._loop.remove_writer(descriptor)
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
+
+
+def _open(attempt: Attempt, address: str, source: str | None) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    except OSError as error:
+        attempt.fail(failure_of_oserror(error, local=True), str(error))
+    try:
+        _heed_icmp(sock, True)
+        if source is not None:
+            sock.bind((source, 0))
+    except OSError as error:
+        sock.close()
+        attempt.fail(failure_of_oserror(error, local=True), f"source {source}: {error}" if source else str(error))
+    return sock
+
+
+def _heed_icmp(sock: socket.socket, on: bool) -> None:
+    """Have ICMP errors reported at once and in the error queue. Without it, Linux overlooks one that arrives while the
+    SYN is still being sent, and keeps to itself what a router said exactly.
+    """
+    if sock.family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, IPV6_RECVERR, on)
+    else:
+        sock.setsockopt(socket.IPPROTO_IP, IP_RECVERR, on)
+
+
+def _reported(sock: socket.socket, number: int) -> tuple[Failure, str]:
+    """What the network said about a connection under way: by an ICMP error if there is one, else by its errno."""
+    error = OSError(number, os.strerror(number))
+    failure = failure_of_oserror(error, local=False)
+    for queued in read_error_queue(sock, 4):
+        if queued.from_network:
+            v6 = sock.family == socket.AF_INET6
+            if failure is not Failure.REFUSED:
+                failure = failure_of_error(v6, queued.type, queued.code)
+            return failure, describe_error(v6, queued.type, queued.code, queued.reporter)
+    return failure, str(error)
+
+
+async def dial(
+    attempt: Attempt,
+    address: str,
+    port: int,
+    *,
+    source: str | None = None,
+    tls: TlsOptions | None = None,
+    server_name: str = "",
+    alpn: tuple[str, ...] = (),
+) -> Connection:
+    """Connect to an IP address, from `source` if given, and with `tls` make the handshake for `server_name` (a name or
+    an address literal; the options' own name goes first).
+
+    Times the phases `connect` and `tls` and records TCP_FACTS and TLS_FACTS. Raises ProbeFailure. The caller closes the
+    connection; when this fails or is cancelled, it has closed it itself.
+    """
+    context = None
+    if tls is not None:
+        try:
+            context = await context_for(tls, alpn)
+        except OSError as error:
+            attempt.fail(Failure.INTERNAL_ERROR, f"ca_file {tls.ca_file}: {error}")
+        server_name = (tls.server_name or server_name).removesuffix(".")
+    connection = Connection(_open(attempt, address, source), attempt)
+    try:
+        with attempt.phase("connect", Operation.CONNECT):
+            await connection.connect(address, port)
+        connection.read_tcp_info()
+        if context is not None:
+            with attempt.phase("tls", Operation.TLS):
+                await connection.start_tls(context, server_name)
+            connection.read_tls_facts()
+    except BaseException:
+        connection.close()
+        raise
+    return connection

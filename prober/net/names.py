@@ -1,0 +1,81 @@
+"""Hosts and ports as people write them. Errors are ValueErrors that say what to write instead."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_address
+from typing import Final
+
+from prober.probes.contract import Family
+
+# RFC 1123 section 2.1, and the underscore that real names have.
+_LABEL: Final = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\Z", re.IGNORECASE)
+_PORT: Final = re.compile(r"[0-9]{1,5}\Z")
+_NAME_LENGTH_MAX: Final = 253  # RFC 1035 section 2.3.4, in the notation with dots
+
+
+def is_address(host: str) -> bool:
+    """Whether `host` is an IP address literal (without brackets)."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def check_host(host: str) -> str:
+    """`host` if it is an IP address or a host name, a name beyond ASCII in its IDNA form. Raises ValueError."""
+    if is_address(host):
+        return host
+    name = host
+    if not host.isascii():
+        try:
+            name = host.encode("idna").decode()
+        except UnicodeError:
+            raise ValueError(f'"{host[:80]}" is no host name') from None
+    if len(name) > _NAME_LENGTH_MAX or not all(map(_LABEL.match, name.removesuffix(".").split("."))):
+        raise ValueError(f'"{host[:80]}" is no host name and no IP address')
+    if name.removesuffix(".").rpartition(".")[2].isdigit():  # 10.1, 1.2.3.999: no resolver should see these
+        raise ValueError(f'"{host[:80]}" is no IP address; write all four numbers, each at most 255')
+    return name
+
+
+def check_address(address: str) -> str:
+    """`address` if it is an IP address literal. Raises ValueError."""
+    if not is_address(address):
+        raise ValueError(f'"{address[:80]}" is no IP address; write one like 192.0.2.1 or 2001:db8::1')
+    return address
+
+
+def split_host_port(text: str) -> tuple[str, int]:
+    """The host, without brackets, and the port of `host:port` or `[address]:port`. Raises ValueError."""
+    host, colon, port = text.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    if not colon or not _PORT.match(port) or (":" in host and not bracketed):
+        raise ValueError(f'"{text[:80]}" has no port; write host:port, an IPv6 address as [address]:port')
+    if not 0 < int(port) < 65536:
+        raise ValueError(f"{port} is no port; write a number from 1 to 65535")
+    return (check_address(host[1:-1]) if bracketed else check_host(host)), int(port)
+
+
+def join_host_port(host: str, port: int) -> str:
+    """`host:port`, an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def check_families(host: str, family: Family, source: str | None) -> None:
+    """Whether a host, the family wanted of it and our source address can be had together. Raises ValueError."""
+    wanted = {"any": None, "ipv4": 4, "ipv6": 6}[family]
+    found = ip_address(host).version if is_address(host) else None
+    if wanted and found and wanted != found:
+        raise ValueError(f"{host} is no IPv{wanted} address; leave family out")
+    version = wanted or found
+    if source is not None and version and ip_address(source).version != version:
+        raise ValueError(f"source {source} is of the other address family; write an IPv{version} address")
+
+
+def family_for(family: Family, source: str | None) -> Family:
+    """The family to ask the resolver for: that of our source address where nothing else is wanted."""
+    if family == "any" and source is not None:
+        return "ipv4" if ip_address(source).version == 4 else "ipv6"
+    return family
