@@ -173,7 +173,7 @@ class _Queued(logging.Handler):
 
 
 @contextmanager
-def logging_to(stream: TextIO, log_format: LogFormat = "logfmt", level: str = "INFO") -> Iterator[None]:
+def logging_to(stream: TextIO, log_format: LogFormat = "logfmt", level: str = "info") -> Iterator[None]:
     """Within, everything that this process logs goes to `stream`, also Python's warnings and the libraries' records.
 
     `level` holds for our own records; of the libraries' only warnings and errors are written.
@@ -183,7 +183,7 @@ def logging_to(stream: TextIO, log_format: LogFormat = "logfmt", level: str = "I
     handler = _Queued(_LINES[log_format], stream)
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
-    ours.setLevel(level)
+    ours.setLevel(level.upper())
     logging.captureWarnings(True)
     try:
         yield

@@ -1,0 +1,104 @@
+"""A stand-in for the agent behind the HTTP face, and a client that sends bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from prober.web import Attribution, Views, WebFace
+
+EXPOSITION = b"".join(b'probe_success{target="t%d"} 1\n' % n for n in range(20_000))  # 600 kB
+
+
+@dataclass
+class Agent:
+    """What the views show. `render_error` and `reload_error` make the exception that is raised, new each time."""
+
+    missing: str | None = None
+    attribution: Attribution | None = field(
+        default_factory=lambda: Attribution("mailto:noc@example.org", "Some\nprobes.")
+    )
+    render_error: Callable[[], Exception] | None = None
+    reload_error: Callable[[], Exception] | None = None
+    on_reload: Callable[[], Awaitable[None]] | None = None
+    gate: asyncio.Event | None = None
+    """No exposition goes on before it is set."""
+    piece: bytes = b""
+    """Rendered for ever instead of the exposition."""
+    reloads: int = 0
+    rendering: int = 0
+    rendered: int = 0
+
+    async def render(self) -> AsyncIterator[bytes]:
+        self.rendering += 1
+        try:
+            if self.gate is not None:
+                await self.gate.wait()
+            for start in range(0, len(EXPOSITION), 10_000):
+                yield EXPOSITION[start : start + 10_000]
+                if self.render_error is not None:
+                    raise self.render_error()
+                while self.piece:
+                    yield self.piece
+        finally:
+            self.rendered += 1
+
+    async def reload(self) -> None:
+        self.reloads += 1
+        if self.reload_error is not None:
+            raise self.reload_error()
+        if self.on_reload is not None:
+            await self.on_reload()
+
+    def views(self) -> Views:
+        return Views(
+            render=self.render,
+            why_not_ready=lambda: self.missing,
+            reload=self.reload,
+            attribution=lambda: self.attribution,
+            utc=lambda: 1_700_000_000.0,  # 2023-11-14
+        )
+
+
+def at(face: WebFace) -> tuple[str, int]:
+    """Host and port."""
+    host, _, port = face.urls[0].partition("://")[2].rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+async def talk(face: WebFace, request: bytes, tls: ssl.SSLContext | None = None) -> bytes:
+    """Send bytes, read until the other end closes (5 s at most)."""
+    reader, writer = await asyncio.open_connection(*at(face), ssl=tls)
+    try:
+        writer.write(request)
+        return await asyncio.wait_for(reader.read(), 5)
+    finally:
+        writer.close()
+        with suppress(OSError):  # closed it is
+            await writer.wait_closed()
+
+
+async def refused(face: WebFace, tls: ssl.SSLContext | None = None) -> bool:
+    """Whether a request is not answered but cut off, in whatever way."""
+    try:
+        return await talk(face, b"GET /-/healthy HTTP/1.0\r\n\r\n", tls) == b""
+    except OSError:
+        return True
+
+
+async def until(predicate: Callable[[], bool]) -> None:
+    """Let the loop run until it holds, 5 s at most."""
+    for _ in range(1_000):
+        if predicate():
+            return
+        await asyncio.sleep(0.005)
+    raise AssertionError("not within 5 s")
+
+
+def basic(user: str, password: str) -> str:
+    """An Authorization header (RFC 7617)."""
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
