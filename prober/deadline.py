@@ -24,7 +24,7 @@ class StallMeter:
     """
 
     def __init__(self, on_stall: Callable[[float], None] | None = None) -> None:
-        self._on_stall = on_stall
+        self.on_stall = on_stall
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
@@ -61,8 +61,8 @@ class StallMeter:
         if late > TOLERATED_SECONDS:
             self._total += late
             self.longest_seconds = max(self.longest_seconds, late)
-            if self._on_stall is not None:
-                self._on_stall(late)
+            if self.on_stall is not None:
+                self.on_stall(late)
         self._arm()
 
 

@@ -29,7 +29,7 @@ Type: TypeAlias = Literal["gauge", "counter"]
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """A metric with series per check (or target). `read` gives further labels and values; nothing where there is none."""
+    """A metric with series per check (or target). `read` gives further labels and values, or nothing."""
 
     name: str
     type: Type
@@ -53,7 +53,7 @@ def number(value: float) -> str:
         return "-Inf"
     if value != value:
         return "NaN"
-    return repr(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
+    return repr(int(value)) if value == int(value) and abs(value) < 1e15 else repr(value)
 
 
 def fnv1a_32(data: bytes) -> int:

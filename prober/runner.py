@@ -277,13 +277,12 @@ class Runner:
         except Exception as error:  # a probe's defect never stops the agent
             self._defect(check.kind, error)
             failed = ProbeFailure(attempt.operation, Failure.INTERNAL_ERROR, f"{type(error).__name__}: {error}")
-        before_target = attempt.phases.get("resolve", 0.0)
         return Observation(
             check=check,
-            sent_at=started + before_target,
-            utc=utc + before_target,
+            sent_at=started,
+            utc=utc,
             success=failed is None,
-            duration_seconds=time.perf_counter() - attempt.started,
+            duration_seconds=time.perf_counter() - attempt.started - attempt.listened_seconds,
             phases=attempt.phases,
             facts=attempt.facts,
             operation=failed.operation if failed else None,

@@ -12,7 +12,7 @@ from prober.model import Check, Entity, Observation, Target
 LOSS_WINDOW: Final = 60
 """Regular probes over which the loss ratio is taken."""
 
-CERTIFICATE_EXPIRY: Final = "certificate_expiry"
+CERTIFICATE_EXPIRY: Final = "cert_earliest_expiry"
 """The fact (Unix seconds) that is held while a probe fails: an expired certificate still has its date."""
 
 

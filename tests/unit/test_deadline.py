@@ -53,7 +53,7 @@ def test_a_stall_is_not_counted(stall_at: float) -> None:
 
 def test_what_arrived_during_a_stall_counts() -> None:
     async def scenario(loop: VirtualLoop, _clock: VirtualClock) -> str:
-        answer = loop.create_future()
+        answer: asyncio.Future[str] = loop.create_future()
 
         def stall() -> None:
             loop.jump(2.0)

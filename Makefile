@@ -1,0 +1,58 @@
+# Needs make and Python 3.11 or newer (PYTHON=python3.12 chooses one). Everything else goes into .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help run test soak check lint format venv clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: $(VENV)/.runtime ## set up and watch the shipped targets, without root (ARGS="--listen 127.0.0.1:9912" adds options)
+	@exec $(BIN)/prober run $(ARGS)
+
+test: $(VENV)/.dev ## set up and run all tests but the long ones (ARGS="-k dns" chooses; CI=true as root installs what they need)
+	@bash .ci/packages
+	@$(BIN)/python -m pytest -m "not soak" $(ARGS)
+
+soak: $(VENV)/.dev ## run the tests that take longer than CI should
+	@bash .ci/packages
+	@$(BIN)/python -m pytest -m soak $(ARGS)
+
+check: lint test ## format, lint, types and tests: what CI runs
+
+lint: $(VENV)/.dev ## format, lint and types, without the tests
+	@$(BIN)/ruff format --check --quiet . || { echo "not formatted: run make format" >&2; exit 1; }
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+
+format: $(VENV)/.dev ## format the code and fix what can be fixed
+	@$(BIN)/ruff check --quiet --fix-only .
+	@$(BIN)/ruff format .
+
+venv: $(VENV)/.dev ## set up .venv and no more
+
+clean: ## remove .venv, caches and build results; data/ stays
+	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamps depend on pyproject.toml alone: once set up, nothing here needs the network again until that changes.
+$(VENV)/.runtime: pyproject.toml | $(VENV)/.made
+	@echo "setting up $(VENV) (once; needs the network)"
+	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(VENV)/.made
+	@echo "setting up $(VENV) with the test tools (once; needs the network)"
+	@$(PIP) --editable '.[dev]'
+	@touch $@ $(VENV)/.runtime
+
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	    echo "prober needs Python 3.11 or newer; $(PYTHON) is older or missing. Try: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@

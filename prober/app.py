@@ -1,0 +1,264 @@
+"""The composition root: builds the agent from its configuration, runs it, reloads it, ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import signal
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from prober import __version__
+from prober.clock import SystemClock
+from prober.config import Config, ConfigError
+from prober.deadline import StallMeter
+from prober.failures import Failure, Operation
+from prober.logs import OncePerCause
+from prober.metrics import Exposition
+from prober.model import Check, Observation
+from prober.net.echo import EchoSockets
+from prober.net.resolver import StubResolver
+from prober.probes import PROBES
+from prober.probes.contract import Io
+from prober.runner import Runner
+from prober.schedule import Budgets
+from prober.selfmetrics import AgentCollector, ReloadFigures, make_registry
+from prober.state import State
+from prober.web.attribution import Attribution
+from prober.web.listener import CannotListen, WebFace
+from prober.web.server import Views
+from prober.web.webconfig import WebConfig
+
+log = logging.getLogger(__name__)
+
+DESCRIPTION: Final = "Reachability measurements by prober: a few echo requests, DNS queries and page fetches a minute"
+FIXED_WHILE_RUNNING: Final = ("vantage", "listen", "data_dir", "contact", "log")
+"""Settings that a reload cannot change: they are in every series, socket or line from the start."""
+
+
+class CannotStart(Exception):
+    """The agent cannot run; the text is one line for the user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Everything that is read from files, at the start and at each reload."""
+
+    config: Config
+    web: WebConfig
+
+
+def user_agent(contact: str | None) -> str:
+    """What HTTP probes call themselves: the tool, and whom to ask."""
+    return f"prober/{__version__}" + (f" ({contact})" if contact else "")
+
+
+@asynccontextmanager
+async def open_io(contact: str | None, permit: Callable[[str], bool]) -> AsyncIterator[tuple[Io, EchoSockets]]:
+    """What probes share, closed at the end."""
+    pinger = EchoSockets(contact)
+    try:
+        yield Io(StubResolver(), pinger, user_agent(contact), permit), pinger
+    finally:
+        pinger.close()
+
+
+class Agent:
+    """A running agent.
+
+    `load` reads all files anew; it is called in a thread, may take its time, and raises ConfigError.
+    """
+
+    def __init__(self, loaded: Loaded, load: Callable[[], Loaded]) -> None:
+        self._loaded = loaded
+        self._load = load
+        self._stop = asyncio.Event()
+        self._reloading = asyncio.Lock()
+        self._reloads: set[asyncio.Task[None]] = set()
+        self._changes = _Changes()
+        self._runner: Runner | None = None
+        self._web: WebFace | None = None
+        self.state = State(loaded.config.entities)
+        self.figures = ReloadFigures()
+
+    @property
+    def urls(self) -> list[str]:
+        """Where the HTTP face can be reached; empty before it listens."""
+        return self._web.urls if self._web is not None else []
+
+    def request_stop(self) -> None:
+        """End the agent; `run` returns soon after."""
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Run until `request_stop`, SIGTERM or SIGINT. Raises CannotStart."""
+        config = self._loaded.config
+        settings = config.settings
+        clock, meter = SystemClock(), StallMeter()
+        async with AsyncExitStack() as stack:
+            io, pinger = await stack.enter_async_context(open_io(settings.contact, self._permits))
+            runner = self._runner = Runner(
+                clock=clock,
+                io=io,
+                kinds=PROBES,
+                budgets=_budgets(config),
+                concurrency=settings.limits.concurrency,
+                meter=meter,
+                sinks=(self.state.observe, self._changes.observe),
+                stagger=settings.vantage.index / settings.vantage.of,
+            )
+            collector = AgentCollector(
+                clock=clock,
+                figures=runner.figures,
+                state=self.state,
+                unmatched=pinger.unmatched,
+                reload=self.figures,
+            )
+            registry, meter.on_stall = make_registry(collector, runner.figures)
+            exposition = Exposition(settings.vantage.name, self.state, PROBES, registry)
+            self._took(self._loaded, clock.utc())
+            self._web = await self._listen(stack, exposition)
+            self._handle_signals(stack)
+            runner.update(_checks(config))
+            if any(check.kind == "icmp" for check in _checks(config)):
+                pinger.try_open()
+            # What was built by now lives as long as the agent: the collector need not look at it again and again.
+            gc.collect()
+            gc.freeze()
+            meter.start()
+            stack.callback(meter.stop)
+            stack.push_async_callback(runner.stop)
+            runner.start()
+            log.info("running", extra={"version": __version__, "vantage": settings.vantage.name, **_sizes(config)})
+            await self._stop.wait()
+            log.info("stopping")
+            for task in self._reloads:
+                task.cancel()
+
+    async def reload(self) -> None:
+        """Read the files again and go on with what they say. A bad file changes nothing and raises ConfigError."""
+        assert self._runner is not None
+        assert self._web is not None
+        async with self._reloading:
+            try:
+                loaded = await asyncio.to_thread(self._load)
+            except ConfigError as error:
+                self.figures.successful = False
+                for problem in error.problems:
+                    log.error("configuration refused, the old one stays", extra={"problem": str(problem)})
+                raise
+            for key in FIXED_WHILE_RUNNING:
+                if getattr(loaded.config.settings, key) != getattr(self._loaded.config.settings, key):
+                    log.warning("this setting changes with a restart only", extra={"setting": key})
+            self._loaded = loaded
+            config = loaded.config
+            self._took(loaded, SystemClock().utc())
+            self.state.replace(config.entities)
+            self._changes.keep(check.key for check in _checks(config))
+            self._runner.update(_checks(config), (_budgets(config), config.settings.limits.concurrency))
+            await self._web.replace(loaded.web)
+            log.info("configuration reloaded", extra=_sizes(config))
+
+    # -- parts ---------------------------------------------------------------------------------------------------------
+
+    def _permits(self, address: str) -> bool:
+        return self._loaded.config.settings.opted_out.permits(address)
+
+    def _took(self, loaded: Loaded, utc: float) -> None:
+        opted_out = loaded.config.opted_out
+        self.figures.successful, self.figures.success_utc, self.figures.opted_out = True, utc, len(opted_out)
+        for left_out in opted_out:
+            log.warning("on the opt-out list, not probed", extra={"what": left_out})
+
+    async def _listen(self, stack: AsyncExitStack, exposition: Exposition) -> WebFace:
+        settings = self._loaded.config.settings
+        contact = settings.contact
+        attribution = Attribution(contact, DESCRIPTION) if contact is not None else None
+        views = Views(exposition.render, self._why_not_ready, self.reload, lambda: attribution)
+        web = await stack.enter_async_context(WebFace(views, self._loaded.web))
+        try:
+            await web.start(settings.listen.host, settings.listen.port)
+        except CannotListen as error:
+            raise CannotStart(str(error)) from error
+        log.info("listening", extra={"url": " ".join(web.urls)})
+        if contact is None:
+            log.warning("no contact is set: whoever sees the probes has nobody to ask; set contact: in the settings")
+        return web
+
+    def _why_not_ready(self) -> str | None:
+        if len(self.state) and all(check.last is None for check in self.state):
+            return "no probe has run yet"
+        return None
+
+    def _handle_signals(self, stack: AsyncExitStack) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.request_stop)
+        loop.add_signal_handler(signal.SIGHUP, self._reload_by_signal)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            stack.callback(partial(loop.remove_signal_handler, number))
+
+    def _reload_by_signal(self) -> None:
+        task = asyncio.get_running_loop().create_task(self._reload_and_log())
+        self._reloads.add(task)
+        task.add_done_callback(self._reloads.discard)
+
+    async def _reload_and_log(self) -> None:
+        try:
+            await self.reload()
+        except ConfigError:
+            pass  # each problem is in the log, and the metric says that the reload failed
+        except Exception as error:  # a defect in reloading must not go unheard in a task that nobody awaits
+            self.figures.successful = False
+            OncePerCause(log).error("reload", "a defect of the agent", error=error, where="reload")
+
+
+class _Changes:
+    """Logs when a check's result changes, so that the log tells what happened without a line per probe."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, tuple[Operation, Failure] | None] = {}
+
+    def keep(self, keys: Iterable[str]) -> None:
+        """Forget the checks that are no longer configured."""
+        self._last = {key: self._last[key] for key in keys if key in self._last}
+
+    def observe(self, observation: Observation) -> None:
+        """A sink of the runner."""
+        cause: tuple[Operation, Failure] | None = None
+        if observation.operation is not None and observation.failure is not None:
+            cause = observation.operation, observation.failure
+        key = observation.check.key
+        before = self._last.get(key)
+        self._last[key] = cause
+        if cause is not None and cause != before:
+            log.warning(
+                "check fails",
+                extra={
+                    "check": key,
+                    "operation": cause[0],
+                    "failure": cause[1],
+                    "address": observation.address or "",
+                    "detail": observation.detail,
+                },
+            )
+        elif cause is None and before is not None:
+            log.info("check answers again", extra={"check": key})
+
+
+def _checks(config: Config) -> list[Check]:
+    return [check for entity in config.entities for target in entity.targets for check in target.checks]
+
+
+def _budgets(config: Config) -> Budgets:
+    limits = config.settings.limits
+    return Budgets(limits.packets_per_second, limits.per_prefix_per_second)
+
+
+def _sizes(config: Config) -> dict[str, int]:
+    targets = [target for entity in config.entities for target in entity.targets]
+    return {"targets": len(targets), "checks": sum(len(target.checks) for target in targets)}

@@ -1,0 +1,281 @@
+"""The command line: parse, call, print. Exit 0: fine; 1: a negative result; 2: wrong usage or configuration."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TextIO, TypeVar, cast
+
+import click
+from rich.console import Console
+
+from prober import __version__
+from prober.config import Config, ConfigError, Settings, check_files, json_schema, load, load_settings
+from prober.config.settings import parse_listen
+from prober.duration import format_duration, parse_duration
+from prober.failures import FAILURES
+from prober.logs import logging_to
+from prober.probes import PROBES
+
+if TYPE_CHECKING:
+    from prober.app import Loaded
+
+T = TypeVar("T")
+
+NEGATIVE: Final = 1
+USAGE: Final = 2
+
+CONTEXT: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+
+
+def fail(message: str) -> NoReturn:
+    """End with exit code 2 and one or more lines on stderr."""
+    click.echo(message, err=True)
+    sys.exit(USAGE)
+
+
+class ListenType(click.ParamType[Any]):
+    """`host:port`, as the setting `listen`."""
+
+    name = "host:port"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return parse_listen(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class DurationType(click.ParamType[float]):
+    """`5s`, `500ms`; seconds as a float."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, float):
+            return value
+        try:
+            return parse_duration(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+@click.group(context_settings=CONTEXT, no_args_is_help=True)
+@click.version_option(__version__, "-V", "--version", message="prober %(version)s")
+def cli() -> None:
+    """Ping, resolve and fetch targets, and export what was seen as Prometheus metrics.
+
+    \b
+    prober run                         watch the shipped targets (North Korea)
+    prober run my-targets.yml          watch your own
+    prober check my-targets.yml        validate a file before the agent sees it
+    prober probe https://example.org/  probe once, with every phase
+    """
+
+
+@cli.command(context_settings=CONTEXT)
+@click.argument("targets", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--config", "-c", type=click.Path(path_type=Path), help="settings file; all settings have defaults")
+@click.option("--listen", type=ListenType(), help="address and port to serve on  [default: 127.0.0.1:9911]")
+@click.option("--log-format", type=click.Choice(["logfmt", "json"]), help="[default: logfmt]")
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="[default: info]")
+@click.option("--plain", is_flag=True, help="log lines instead of the live table, also in a terminal")
+def run(
+    targets: tuple[Path, ...],
+    config: Path | None,
+    listen: Any,
+    log_format: str | None,
+    log_level: str | None,
+    plain: bool,
+) -> None:
+    """Watch the targets in TARGETS files (or those of the settings, or the shipped ones) until told to stop.
+
+    Serves /metrics and the agent's state on --listen. SIGHUP or a POST to /-/reload reads the files again; SIGTERM
+    and Ctrl-C end it cleanly. In a terminal it shows a live table, in a pipe it logs.
+    """
+
+    def read() -> Loaded:
+        settings = load_settings(config)
+        update: dict[str, Any] = {}
+        if targets:
+            update["targets"] = targets
+        if listen is not None:
+            update["listen"] = listen
+        given = {"format": log_format, "level": log_level}
+        update["log"] = settings.log.model_copy(update={key: value for key, value in given.items() if value})
+        settings = settings.model_copy(update=update)
+        web_file = settings.web.config_file
+        return Loaded(load(settings), read_web_config(web_file) if web_file is not None else WebConfig())
+
+    from prober.app import Loaded
+    from prober.web.webconfig import WebConfig, read_web_config
+
+    loaded = _or_exit(read)
+    terminal = sys.stderr.isatty() and not plain
+    asyncio.run(_run(loaded, read, terminal))
+
+
+async def _run(loaded: Loaded, read: Callable[[], Loaded], terminal: bool) -> None:
+    from prober.app import Agent, CannotStart
+    from prober.live import AboveTable, LiveTable
+
+    settings = loaded.config.settings
+    console = Console(stderr=True)
+    stream = cast(TextIO, AboveTable(console)) if terminal else sys.stderr
+    with logging_to(stream, settings.log.format, settings.log.level):
+        agent = Agent(loaded, read)
+        drawing: asyncio.Task[None] | None = None
+        if terminal:
+            table = LiveTable(agent.state, console, lambda: f"prober {__version__}  {' '.join(agent.urls)}")
+            drawing = asyncio.create_task(table.run())
+        try:
+            await agent.run()
+        except CannotStart as error:
+            fail(str(error))
+        finally:
+            if drawing is not None:
+                drawing.cancel()
+                await asyncio.gather(drawing, return_exceptions=True)
+
+
+@cli.command(context_settings=CONTEXT)
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--schema", type=click.Choice(["settings", "targets", "references"]), help="print a JSON schema and end")
+@click.option("--json", "as_json", is_flag=True, help="print the result as JSON")
+def check(files: tuple[Path, ...], schema: Any, as_json: bool) -> None:
+    """Validate FILES: settings, targets and references, whatever they are called.
+
+    Each problem is one line: file, line, key, what is wrong and what to do. Exit 0: all fine; 2: problems.
+
+    \b
+    prober check targets/north-korea.yml targets/references.yml
+    prober check --schema targets > targets.schema.json      for an editor's completion
+    """
+    if schema is not None:
+        if files:
+            raise click.UsageError("--schema prints a schema and takes no files")
+        click.echo(json.dumps(json_schema(schema), indent=2, ensure_ascii=False))
+        return
+    if not files:
+        raise click.UsageError("give at least one file to check, or --schema")
+    result = check_files(files)
+    if as_json:
+        problems = [
+            {"file": p.file, "line": p.line, "key": p.key, "message": p.message, "code": p.code}
+            for p in result.problems
+        ]
+        click.echo(json.dumps({"problems": problems, "files": [_summary_json(s) for s in result.summaries]}, indent=2))
+    else:
+        for problem in result.problems:
+            click.echo(str(problem), err=True)
+        for summary in result.summaries:
+            click.echo(_summary_text(summary))
+            for remark in summary.remarks:
+                click.echo(f"{summary.file}: remark: {remark}")
+    if result.problems:
+        sys.exit(USAGE)
+
+
+def _summary_json(summary: Any) -> dict[str, Any]:
+    return {name: getattr(summary, name) for name in type(summary).__slots__}
+
+
+def _summary_text(summary: Any) -> str:
+    what = "references" if summary.kind == "references" else "targets"
+    whose = f" of {', '.join(summary.entities)}" if summary.entities else ""
+    return (
+        f"{summary.file}: {summary.kind} file, fine: {summary.targets} {what}{whose}, {summary.checks} checks, "
+        f"{summary.packets_per_second:.2f} packets a second, at most {summary.busiest_prefix_packets_per_second:.2f} "
+        f"to {summary.busiest_prefix or 'one prefix'}"
+    )
+
+
+@cli.command(context_settings=CONTEXT)
+@click.argument("what", metavar="TARGET_OR_URL")
+@click.option("--kind", type=click.Choice(sorted(PROBES)), help="kind of probe, where the URL does not tell")
+@click.option("--timeout", type=DurationType(), default=5.0, show_default="5s", help="give up after this long")
+@click.option("--targets", "-t", multiple=True, type=click.Path(path_type=Path), help="targets file with TARGET")
+@click.option("--config", "-c", type=click.Path(path_type=Path), help="settings file: contact, targets, opt-out list")
+@click.option("--json", "as_json", is_flag=True, help="print JSON and nothing else")
+def probe(
+    what: str, kind: str | None, timeout: float, targets: tuple[Path, ...], config: Path | None, as_json: bool
+) -> None:
+    """Probe a configured target or a URL once, now, and show every phase.
+
+    Exit 0: answered as expected; 1: not; 2: nothing that could be probed.
+
+    \b
+    prober probe https://example.org/
+    prober probe icmp://192.0.2.1
+    prober probe dns://192.0.2.53/example.org?type=SOA
+    prober probe tcp://example.org:22 --json
+    prober probe kcna.kp               a target of the shipped file, all its checks
+    """
+    from prober.once import NothingToProbe, checks_of, show
+    from prober.once import as_json as to_json
+
+    if timeout < 0.01:
+        raise click.BadParameter(f"{format_duration(timeout)} is too short; write at least 10ms")
+
+    def read() -> Config:
+        settings = load_settings(config)
+        return load(settings.model_copy(update={"targets": targets}) if targets else settings)
+
+    loaded = _or_exit(read)
+    try:
+        checks = checks_of(what, kind, timeout, loaded.entities)
+    except NothingToProbe as error:
+        fail(f"prober probe: {error}")
+    with logging_to(sys.stderr, level="error"):
+        observations = asyncio.run(_probe(checks, loaded.settings))
+    if as_json:
+        found = [to_json(observation) for observation in observations]
+        click.echo(json.dumps(found[0] if len(found) == 1 else found, indent=2, ensure_ascii=False))
+    else:
+        for observation in observations:
+            show(observation, Console(highlight=False))
+    if not all(observation.success for observation in observations):
+        sys.exit(NEGATIVE)
+
+
+async def _probe(checks: list[Any], settings: Settings) -> list[Any]:
+    from prober.app import open_io
+    from prober.once import probe_once
+
+    async with open_io(settings.contact, settings.opted_out.permits) as (io, _pinger):
+        return await probe_once(checks, io)
+
+
+@cli.command(context_settings=CONTEXT)
+def failures() -> None:
+    """List the vocabulary of failures: whose trouble each one is and what it means."""
+    for failure, (side, meaning) in FAILURES.items():
+        click.echo(f"{failure:28} {side:9} {meaning}")
+
+
+def _or_exit(read: Callable[[], T]) -> T:
+    try:
+        return read()
+    except ConfigError as error:
+        fail(str(error))
+
+
+def main() -> None:
+    """The entry point. What was wrong with the command line is said in one line."""
+    try:
+        status = cli(prog_name="prober", standalone_mode=False)
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "prober"
+        fail(f"{command}: {error.format_message()} (see {command} --help)")
+    except click.ClickException as error:
+        fail(f"prober: {error.format_message()}")
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    except BrokenPipeError:  # `prober check ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(NEGATIVE)
+    sys.exit(status if isinstance(status, int) else 0)

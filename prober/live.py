@@ -1,0 +1,109 @@
+"""What `prober run` shows in a terminal: one line per check, failures first, as many as fit."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import time
+from collections.abc import Callable
+from typing import Final
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from prober.duration import format_duration
+from prober.failures import Side, side_of
+from prober.state import CheckState, State
+
+REFRESH_SECONDS: Final = 1.0
+CHROME_LINES: Final = 6  # title, header, rules and footer of the table
+
+
+def printable(text: str) -> str:
+    """Text from outside, without characters that would steer the terminal."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def seconds_text(seconds: float) -> str:
+    """A duration with three significant digits and a unit that fits: 0.31 ms, 27.4 ms, 1.20 s."""
+    if seconds < 0.001:
+        return f"{seconds * 1000:.3f} ms"
+    if seconds < 1:
+        return f"{seconds * 1000:.1f} ms"
+    return f"{seconds:.2f} s"
+
+
+def verdict_of(state: CheckState) -> tuple[str, str]:
+    """The last result in words and its style. Not a judgement: one probe, as it went."""
+    last = state.last
+    if last is None:
+        return "waiting", "dim"
+    if last.success:
+        return "answered", "green"
+    words = f"{last.failure} during {last.operation}".replace("_", " ")
+    ours = last.failure is not None and side_of(last.failure) is Side.OURS
+    return (f"{words} (our side)", "yellow") if ours else (words, "red")
+
+
+def table_of(state: State, now: float, lines: int, title: str) -> Table:
+    """A snapshot of the checks as a table of at most `lines` rows, what failed first."""
+    states = sorted(state, key=lambda s: (s.last is None, s.last is not None and s.last.success))
+    answered = sum(1 for s in states if s.last is not None and s.last.success)
+    failed = sum(1 for s in states if s.last is not None and not s.last.success)
+    table = Table(title=title, title_justify="left", expand=True, box=None, header_style="bold", pad_edge=False)
+    table.caption = f"{answered} answered, {failed} failed, {len(states) - answered - failed} waiting"
+    if len(states) > lines:
+        table.caption += f"; {len(states) - lines} more not shown"
+    table.caption_justify = "left"
+    table.add_column("target", no_wrap=True, ratio=3)
+    table.add_column("check", no_wrap=True, ratio=1)
+    table.add_column("last result", no_wrap=True, ratio=4)
+    table.add_column("took", justify="right", no_wrap=True, ratio=1)
+    table.add_column("loss", justify="right", no_wrap=True, ratio=1)
+    table.add_column("ago", justify="right", no_wrap=True, ratio=1)
+    for one in states[:lines]:
+        words, style = verdict_of(one)
+        last, loss = one.last, one.loss_ratio
+        table.add_row(
+            Text(printable(one.check.target)),
+            Text(one.check.name),
+            Text(words, style=style),
+            seconds_text(last.duration_seconds) if last else "",
+            f"{loss:.0%}" if loss is not None else "",
+            format_duration(max(0, round(now - last.utc))) if last else "",
+        )
+    return table
+
+
+class LiveTable:
+    """Redraws the table once a second, in a thread: drawing takes milliseconds that no measurement shall see."""
+
+    def __init__(self, state: State, console: Console, title: Callable[[], str]) -> None:
+        self._state = state
+        self._console = console
+        self._title = title
+        self._live = Live(console=console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
+
+    async def run(self) -> None:
+        """Draw until cancelled."""
+        with self._live:
+            while True:
+                lines = max(3, self._console.size.height - CHROME_LINES)
+                table = table_of(self._state, time.time(), lines, self._title())
+                await asyncio.to_thread(self._live.update, table, refresh=True)
+                await asyncio.sleep(REFRESH_SECONDS)
+
+
+class AboveTable(io.TextIOBase):
+    """A stream for log lines that appear above the live table."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+
+    def write(self, text: str) -> int:
+        if text.strip("\n"):
+            self._console.print(Text(text.rstrip("\n")), soft_wrap=True)
+        return len(text)
