@@ -36,9 +36,9 @@ _QUESTION_AT: Final = _HEADER.size
 _POINTER_TO_QUESTION: Final = b"\xc0\x0c"
 
 
-# dnspython looks for the reader of a type when it first sees one, and remembers by class and type what it found. An
-# AAAA record of class ANY would make it remember that there is none, for IN too, until the process ends. So all are
-# found now, and records of a class that nobody asked for are not read (`_read_record`).
+# dnspython imports the reader of a type when it first sees one, and remembers by class and type what it found. An AAAA
+# record of class ANY would make it remember that there is none, for IN too, until the process ends. So all are imported
+# now, not in the midst of a probe, and records of a class that nobody asked for are not read (`_read_record`).
 dns.rdata.load_all_types()  # type: ignore[no-untyped-call]
 
 

@@ -28,7 +28,6 @@ _FIELD_SIZE_MAX: Final = 32_768
 _FIELDS_MAX: Final = 256
 _SLACK: Final = 65_536  # octets beyond the body's limit, and octets of framing, that are borne with
 
-_NO_BODY: Final = frozenset({101, 204, 304})  # RFC 9110 section 6.4.1
 _BLANK_LINE: Final = re.compile(rb"\n\r?\n")
 _SEAM: Final = len(b"\n\r\n")
 # Flow control is for streams that somebody else reads; here every piece is taken out as soon as it is parsed.
@@ -60,13 +59,12 @@ class Response:
     bounds, RESET. What follows a complete response is ignored.
     """
 
-    __slots__ = ("_attempt", "_connection", "_message", "_parser", "_payload", "_rest", "_without_body")
+    __slots__ = ("_attempt", "_connection", "_message", "_parser", "_payload", "_rest")
 
     def __init__(self, connection: Connection, attempt: Attempt, method: str) -> None:
         loop = asyncio.get_running_loop()
         self._connection = connection
         self._attempt = attempt
-        self._without_body = method == "HEAD"
         self._parser = HttpResponseParser(
             BaseProtocol(loop),
             loop,
@@ -74,7 +72,7 @@ class Response:
             max_line_size=_LINE_SIZE_MAX,
             max_headers=_FIELDS_MAX,
             max_field_size=_FIELD_SIZE_MAX,
-            response_with_body=not self._without_body,
+            response_with_body=method != "HEAD",
             read_until_eof=True,
             auto_decompress=False,
         )
@@ -134,8 +132,6 @@ class Response:
     async def read_body(self, limit: int) -> BoundedBody:
         """Read the body, decoded, as far as `limit` octets."""
         body = BoundedBody(self.header("Content-Encoding") or "", limit)
-        if self._without_body or self.status in _NO_BODY:
-            return body
         received = carried = 0  # octets in all, and those of them that are the body's
         data: bytes | None = self._rest
         try:
