@@ -221,16 +221,20 @@ def _ip(*arguments: str) -> None:
 
 
 class Namespace:
-    """A host of the test's own: a network namespace with its loopback up and nothing else, until `link` joins two."""
+    """A host of the test's own: a network namespace with its loopback up and nothing else, until `link` joins two.
 
-    def __init__(self, label: str = "host") -> None:
+    `loopback=False`: not even that, as `unshare --net` leaves it.
+    """
+
+    def __init__(self, label: str = "host", *, loopback: bool = True) -> None:
         require_root()
         self.name = f"prober-{os.getpid()}-{next(_serial)}-{label}"
         self._interfaces = itertools.count()
         self._running: list[subprocess.Popen[str]] = []
         _ip("netns", "add", self.name)
         atexit.register(self.close)
-        _ip("-n", self.name, "link", "set", "lo", "up")
+        if loopback:
+            _ip("-n", self.name, "link", "set", "lo", "up")
         # While a link-local address is tentative the first neighbour solicitation is lost, and IPv6 needs a second.
         self.sysctl("net.ipv6.conf.default.accept_dad", 0)
         self.sysctl("net.ipv6.conf.default.dad_transmits", 0)

@@ -157,6 +157,12 @@ async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
     await asyncio.get_running_loop().create_future()
 
 
+async def deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """A script: take nothing from the connection and keep it."""
+    writer.transport.pause_reading()  # type: ignore[attr-defined]
+    await hang(reader, writer)
+
+
 async def reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """A script: reset the connection."""
     sock = writer.get_extra_info("socket")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -27,8 +27,7 @@ class Agent:
     on_reload: Callable[[], Awaitable[None]] | None = None
     gate: asyncio.Event | None = None
     """No exposition goes on before it is set."""
-    piece: bytes = b""
-    """Rendered for ever instead of the exposition."""
+    pieces: Iterable[bytes] = tuple(EXPOSITION[start : start + 10_000] for start in range(0, len(EXPOSITION), 10_000))
     reloads: int = 0
     rendering: int = 0
     rendered: int = 0
@@ -38,12 +37,10 @@ class Agent:
         try:
             if self.gate is not None:
                 await self.gate.wait()
-            for start in range(0, len(EXPOSITION), 10_000):
-                yield EXPOSITION[start : start + 10_000]
+            for piece in self.pieces:
+                yield piece
                 if self.render_error is not None:
                     raise self.render_error()
-                while self.piece:
-                    yield self.piece
         finally:
             self.rendered += 1
 

@@ -108,7 +108,7 @@ class Connection:
             # A simultaneous open (RFC 9293 section 3.5) with ourselves: the port was free, and it was lent to us.
             self._attempt.fail(Failure.REFUSED, "nothing listens there: the connection reached its own socket")
         # On a connection that stands, an ICMP error is only a hint (RFC 5461).
-        _heed_icmp(self._sock, False)
+        _heed_icmp(self._sock, ":" in address, False)
 
     def read_tcp_info(self) -> None:
         """Record the kernel's view of the TCP handshake, see TCP_FACTS."""
@@ -186,13 +186,15 @@ def _wake(waiter: asyncio.Future[None]) -> None:
 
 
 def _open(attempt: Attempt, address: str, source: str | None) -> socket.socket:
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    v6 = ":" in address
     try:
-        sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        sock = socket.socket(
+            socket.AF_INET6 if v6 else socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+        )
     except OSError as error:
         attempt.fail(failure_of_oserror(error, local=True), str(error))
     try:
-        _heed_icmp(sock, True)
+        _heed_icmp(sock, v6, True)
         if source is not None:
             sock.bind((source, 0))
     except OSError as error:
@@ -201,11 +203,11 @@ def _open(attempt: Attempt, address: str, source: str | None) -> socket.socket:
     return sock
 
 
-def _heed_icmp(sock: socket.socket, on: bool) -> None:
+def _heed_icmp(sock: socket.socket, v6: bool, on: bool) -> None:
     """Have ICMP errors reported at once and in the error queue. Without it, Linux overlooks one that arrives while the
     SYN is still being sent, and keeps to itself what a router said exactly.
     """
-    if sock.family == socket.AF_INET6:
+    if v6:
         sock.setsockopt(socket.IPPROTO_IPV6, IPV6_RECVERR, on)
     else:
         sock.setsockopt(socket.IPPROTO_IP, IP_RECVERR, on)

@@ -47,8 +47,8 @@ REMEMBERED: Final = 16_384  # finished requests, to tell late and duplicate repl
 REOPEN_AFTER_SECONDS: Final = 10.0
 
 HOW_TO_PERMIT: Final = (
-    "ICMP is not permitted here: allow it with `sysctl -w net.ipv4.ping_group_range='0 2147483647'` (or the range of
-    this " "user's group), or give the process CAP_NET_RAW; until then every icmp check reports permission_denied"
+    "ICMP is not permitted here: allow it with `sysctl -w net.ipv4.ping_group_range='0 2147483647'` (or the range of "
+    "this user's group), or give the process CAP_NET_RAW; until then every icmp check reports permission_denied"
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import Final
 
 from prober.failures import Failure, Operation
@@ -127,6 +128,7 @@ def _record_head(attempt: Attempt, url: HttpUrl, response: Response) -> None:
         facts["last_modified"] = modified
 
 
+@lru_cache(maxsize=1024)  # the same few dates are seen every minute
 def _unix_time(date: str | None) -> float | None:
     """Seconds since 1970 of an HTTP date, None if it is none (RFC 9110 section 5.6.7)."""
     if date is None:

@@ -268,7 +268,7 @@ def _other_id(query: dns.message.Message) -> bytes:
 
 
 def _other_name(query: dns.message.Message) -> bytes:
-    return answer(dns.message.make_query("www.example.com", "A", id=query.id), "A 6.6.6.6")
+    return answer(dns.message.make_query("www.example.tset", "A", id=query.id), "A 6.6.6.6")
 
 
 def _other_type(query: dns.message.Message) -> bytes:
@@ -303,12 +303,19 @@ def _garbage_question(query: dns.message.Message) -> bytes:
     return query.id.to_bytes(2, "big") + b"\xff" * 30
 
 
+def _lying_length(query: dns.message.Message) -> bytes:
+    wire = bytearray(answer(query, "A 192.0.2.1"))
+    assert wire[-11:-8] == b"\0\0\x29"  # the OPT record: root, type 41
+    wire[-1] = 200
+    return bytes(wire)
+
+
 def _short(query: dns.message.Message) -> bytes:
     return query.id.to_bytes(2, "big") + b"\x80"
 
 
 FORGED: list[Make] = [_other_id, _other_name, _other_type, _other_class, _query_itself, _two_questions, _no_question]
-MALFORMED: list[Make] = [_garbage, _garbage_question, _short]
+MALFORMED: list[Make] = [_garbage, _lying_length, _garbage_question, _short]
 
 
 @pytest.mark.parametrize("make", FORGED + MALFORMED)
@@ -435,6 +442,12 @@ async def test_a_second_answer(second: Make, verdict: str) -> None:
         assert 0.02 < outcome.attempt.listened_seconds < 0.09
     else:
         assert 0.09 < outcome.attempt.listened_seconds < 0.2
+
+
+async def test_a_second_answer_that_differs_in_its_rcode_only() -> None:
+    async with odd_server(lambda query: [answer(query, rcode="NXDOMAIN"), answer(query)]) as odd:
+        options: dict[str, object] = {"injection_window": "50ms", "expect": {"rcode": ("NXDOMAIN",)}}
+        assert (await probe_dns(0.5, None, server=odd.at, **options)).failure == ("validate", "injected")
 
 
 async def test_listening_ends_before_the_timeout_does() -> None:
@@ -641,7 +654,7 @@ SERVER = {"server": "192.0.2.1"}
         ({"type": "AAAA", "expect": {"prefix": ("192.0.2.0/24",)}}, "no IPv6 prefix, which AAAA answers need"),
         ({"expect": {"answers": ("ns.example.",)}}, '"ns.example." is no data of a record of type A'),
         ({"type": "ANY", "expect": {"answers": ("192.0.2.1",)}}, "write another type than ANY"),
-        ({"expect": {"regex": "("}}, "not a valid RE2 regular expression"),
+        ({"expect": {"regex": "("}}, "not a valid regular expression"),
         ({"server": "192.0.2.1:0"}, "0 is no port"),
         ({"server": "2001:db8::1:53:x"}, "write host:port, an IPv6 address as [address]:port"),
         ({"server": "192.0.2.300"}, '"192.0.2.300" is no IP address'),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 import tracemalloc
 import zlib
@@ -19,6 +18,7 @@ from tests.streams import (
     Script,
     black_hole,
     cancel_during,
+    deaf,
     dribbling,
     flooding,
     hang,
@@ -52,10 +52,6 @@ async def test_refused_and_black_hole() -> None:
 
 
 async def test_a_server_that_does_not_read() -> None:
-    async def deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.transport.pause_reading()  # type: ignore[attr-defined]
-        await hang(reader, writer)
-
     outcome = await ask(deaf, method="POST", body="x" * 16_000_000, timeout=TIMEOUT)
     assert outcome.failed == (Operation.SEND, Failure.TIMEOUT)
 
@@ -80,6 +76,10 @@ ANSWERS: dict[str, tuple[Script, tuple[Operation, Failure] | None]] = {
         None,
     ),
     "more than was announced": (saying(OK + b"Content-Length: 5\r\nConnection: close\r\n\r\nwords and more"), None),
+    "a head cut in its last line": (
+        saying(OK + b"Content-Length: 5\r\n\r", b"\nwords and more", pause=0.02),
+        None,
+    ),
     "an open connection after the end": (saying(OK + b"Content-Length: 5\r\n\r\nwords", then=hang), None),
     "a reset after the end": (saying(OK + b"Content-Length: 5\r\n\r\nwords", pause=0.02, then=reset), None),
     "gzip unasked": (saying(GZIP + gzip.compress(b"words")), None),
@@ -150,8 +150,17 @@ BOMBS = {
     "chunks without end": flooding(CHUNKED, b"1\r\nx\r\n" * 5000),
     "chunks that say nothing": flooding(CHUNKED, b"1;" + b"x" * 10_000 + b"\r\nx\r\n"),
     "a zip bomb": flooding(GZIP, gzip.compress(bytes(30_000_000), 9)),
+    "data that decompress to nothing": flooding(GZIP + gzip.compress(b"")[:10], b"\x00\x00\x00\xff\xff" * 2000),
     "a deflate bomb": saying(GZIP.replace(b"gzip", b"deflate") + zlib.compress(bytes(30_000_000), 9)),
 }
+
+
+@pytest.mark.parametrize("status", [101, 204, 304])
+async def test_answers_that_have_no_body_are_not_waited_for(status: int) -> None:
+    answer = b"HTTP/1.1 %d Whatever\r\nContent-Length: 5\r\n\r\n" % status
+    outcome = await ask(saying(answer, then=hang), expect={"status": [status]}, timeout=2.0)
+    assert outcome.failed is None
+    assert outcome.attempt.facts["body_length"] == 0
 
 
 @pytest.mark.parametrize("what", BOMBS)

@@ -20,6 +20,7 @@ from tests.streams import (
     Names,
     black_hole,
     cancel_during,
+    deaf,
     dribbling,
     flooding,
     hang,
@@ -126,6 +127,12 @@ async def test_wrong_reply(what: str) -> None:
     assert outcome.failed == (operation, failure)
     assert "exchange" not in outcome.attempt.phases
     assert "connect" in outcome.attempt.phases
+
+
+async def test_a_server_that_does_not_read() -> None:
+    async with assert_no_leaks(), serving(deaf) as address:
+        outcome = await run(KIND, {"address": address, "send": "x" * 16_000_000}, timeout=TIMEOUT)
+    assert outcome.failed == (Operation.SEND, Failure.TIMEOUT)
 
 
 async def test_what_matches_before_the_bound_counts() -> None:

@@ -63,7 +63,9 @@ def serve_one(context: ssl.SSLContext, listener: socket.socket) -> str:
             return "farewell" if sock.recv(1) == b"" else "more"
     except ssl.SSLEOFError:
         return "end"
-    except (OSError, ssl.SSLError) as error:
+    except ssl.SSLError as error:
+        return error.reason
+    except OSError as error:
         return type(error).__name__
     finally:
         accepted.close()
@@ -265,6 +267,13 @@ async def test_a_certificate_for_another_purpose(tmp_path: Path) -> None:
         pem = await asyncio.to_thread(ssl.get_server_certificate, (host, int(port)))
     (tmp_path / "ca.pem").write_text(pem)
     assert await bad_certificate(context, str(tmp_path / "ca.pem")) is Failure.CERTIFICATE_INVALID
+
+
+async def test_the_server_is_told_what_is_wrong_with_its_certificate(ca: trustme.CA, ca_file: str) -> None:
+    ended: list[str] = []
+    await shake_hands(self_made(), ca_file=ca_file, ended=ended)
+    await shake_hands(server_context(ca.issue_cert("127.0.0.1", not_after=NOW - DAY)), ca_file=ca_file, ended=ended)
+    assert ended == ["TLSV1_ALERT_UNKNOWN_CA", "SSLV3_ALERT_CERTIFICATE_EXPIRED"]
 
 
 # -- no handshake ------------------------------------------------------------------------------------------------------

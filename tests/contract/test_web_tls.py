@@ -173,6 +173,20 @@ async def test_a_kept_connection_does_not_outlive_its_policy(pki: Pki, agent: Ag
         await writer.wait_closed()
 
 
+async def test_a_client_that_has_not_asked_yet_is_answered_once(agent: Agent) -> None:
+    async with WebFace(agent.views()) as face:
+        await face.start("127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection(*at(face))
+        await asyncio.sleep(0.02)
+        await face.replace(WebConfig(tls=ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)))
+        writer.write(b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await asyncio.wait_for(reader.read(), 5)).endswith(
+            b"healthy\n"
+        )  # and closed, although it asked for more
+        writer.close()
+        await writer.wait_closed()
+
+
 async def test_reload_over_https_is_answered_although_it_changes_the_certificate(
     pki: Pki, agent: Agent, client: aiohttp.ClientSession
 ) -> None:

@@ -80,6 +80,10 @@ def test_hostile_text_stays_on_its_line_and_in_its_value(line: object, where: st
         assert len(re.findall(r"(?:^| )level=", re.sub(r'"(?:[^"\\]|\\.)*"', '""', text))) == 1
 
 
+def test_a_control_character_alone_is_escaped_too() -> None:
+    assert logfmt_line(record("x", detail="a\x1bb\u202ec")).endswith('detail="a\\u001bb\\u202ec"')
+
+
 def test_characters_beyond_16_bits_are_escaped_as_json_does() -> None:
     assert json.loads(f'"{escaped(chr(0xE0001))}"') == chr(0xE0001)
     assert escaped("東京 — ok") == "東京 — ok"
