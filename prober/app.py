@@ -15,6 +15,7 @@ from typing import Final
 from prober import __version__
 from prober.clock import SystemClock
 from prober.config import Config, ConfigError
+from prober.contract import Io
 from prober.deadline import StallMeter
 from prober.failures import Failure, Operation
 from prober.logs import OncePerCause
@@ -23,7 +24,6 @@ from prober.model import Check, Observation
 from prober.net.echo import EchoSockets
 from prober.net.resolver import StubResolver
 from prober.probes import PROBES
-from prober.probes.contract import Io
 from prober.runner import Runner
 from prober.schedule import Budgets
 from prober.selfmetrics import AgentCollector, ReloadFigures, make_registry

@@ -16,8 +16,8 @@ from typing import Final, Literal, TypeAlias
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
 
+from prober.contract import FactSpec, Kind
 from prober.model import Target
-from prober.probes.contract import FactSpec, Kind
 from prober.state import LOSS_WINDOW, CheckState, State
 
 SLICE: Final = 250

@@ -14,12 +14,12 @@ from rich.table import Table
 from rich.text import Text
 
 from prober.clock import SystemClock
+from prober.contract import Io
 from prober.deadline import StallMeter
 from prober.failures import FAILURES, Side
 from prober.live import printable, seconds_text
 from prober.model import Check, Entity, Observation
 from prober.probes import PROBES
-from prober.probes.contract import Io
 from prober.runner import Runner
 from prober.schedule import Budgets
 

@@ -16,11 +16,11 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Final, Literal, TypeAlias
 
 from prober.clock import Anchor, Clock, Timer
+from prober.contract import Attempt, Io, Kind, ProbeFailure
 from prober.deadline import Deadline, StallMeter
 from prober.failures import Failure, Operation
 from prober.logs import OncePerCause
 from prober.model import Check, Observation
-from prober.probes.contract import Attempt, Io, Kind, ProbeFailure
 from prober.schedule import Budgets, budget_key, first_round, following_round, phase_seconds
 
 log = logging.getLogger(__name__)

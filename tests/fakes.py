@@ -7,8 +7,8 @@ import selectors
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from prober.contract import EchoReply, Family, ProbeFailure
 from prober.failures import Failure, Operation
-from prober.probes.contract import EchoReply, Family, ProbeFailure
 
 T = TypeVar("T")
 

@@ -12,8 +12,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from prober.contract import Attempt, Family, Io, Kind, ProbeFailure
 from prober.failures import Failure, Operation
-from prober.probes.contract import Attempt, Family, Io, Kind, ProbeFailure
 from tests.fakes import NoPinger
 
 Script: TypeAlias = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -193,6 +193,24 @@ def flooding(start: bytes, more: bytes) -> Script:
         while True:
             writer.write(more)
             await writer.drain()
+
+    return script
+
+
+def redirecting(location: bytes | None, status: int = 302) -> Script:
+    """A script: answer an HTTP request with a redirect."""
+    line = b"" if location is None else b"Location: %s\r\n" % location
+    return saying(b"HTTP/1.1 %d Moved\r\n%sContent-Length: 0\r\n\r\n" % (status, line))
+
+
+def recording(heard: list[bytes], answer: bytes) -> Script:
+    """A script: note the HTTP request, give the answer."""
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = int(head.partition(b"Content-Length: ")[2].partition(b"\r\n")[0] or 0)
+        heard.append(head + await reader.readexactly(length))
+        writer.write(answer)
 
     return script
 

@@ -14,9 +14,9 @@ from prober.config.load import load, read_all, read_sets
 from prober.config.problems import Code, ConfigError, Problem, in_order
 from prober.config.references import read_references
 from prober.config.settings import Limits, Settings, validate_settings
+from prober.contract import Kind
 from prober.model import Check, Reference
 from prober.probes import PROBES
-from prober.probes.contract import Kind
 from prober.schedule import budget_key
 
 REFERENCE_NETWORKS_WANTED: Final = 3

@@ -12,9 +12,9 @@ from prober.config.files import CheckEntry, Defaults
 from prober.config.messages import known_keys, suggestion, validate
 from prober.config.parse import parse_document
 from prober.config.problems import Code, ConfigError, KeyPath, Problem, listed, quoted
+from prober.contract import Kind
 from prober.duration import format_duration
 from prober.model import Check
-from prober.probes.contract import Kind
 
 COMMON_KEYS: Final = tuple(CheckEntry.model_fields)
 """What stands beside the kind, whatever the kind."""

@@ -13,9 +13,9 @@ from prober.config.problems import Code, ConfigError, Problem, raise_if_any
 from prober.config.references import names_of_references, read_references
 from prober.config.settings import Settings
 from prober.config.targets import TargetsReader
+from prober.contract import Kind
 from prober.model import Check, Entity, Reference
 from prober.probes import PROBES
-from prober.probes.contract import Kind
 
 
 @dataclass(frozen=True, slots=True)

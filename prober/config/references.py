@@ -9,8 +9,8 @@ from prober.config.document import Document, Map, Seq
 from prober.config.files import Defaults, ReferenceEntry, ReferencesFile
 from prober.config.messages import validate
 from prober.config.problems import Code, KeyPath, Problem
+from prober.contract import Kind
 from prober.model import Reference
-from prober.probes.contract import Kind
 
 
 def read_references(

@@ -10,8 +10,8 @@ from pydantic.json_schema import models_json_schema
 
 from prober.config.files import CheckEntry, ReferenceEntry, ReferencesFile, TargetEntry, TargetsFile
 from prober.config.settings import Settings
+from prober.contract import Kind
 from prober.probes import PROBES
-from prober.probes.contract import Kind
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _ROOTS: Final[Mapping[str, type[BaseModel]]] = {

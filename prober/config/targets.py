@@ -18,8 +18,8 @@ from prober.config.files import (
 )
 from prober.config.messages import suggestion, validate
 from prober.config.problems import Code, KeyPath, Problem, quoted
+from prober.contract import Kind
 from prober.model import Check, Entity, Network, Site, Target
-from prober.probes.contract import Kind
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,12 +16,12 @@ import struct
 from contextlib import suppress
 from typing import Final, Self
 
+from prober.contract import Attempt, FactSpec
 from prober.failures import Failure, Operation
 from prober.net.errors import failure_of_oserror
 from prober.net.icmp_socket import IP_RECVERR, IPV6_RECVERR, read_error_queue
 from prober.net.icmp_wire import describe_error, failure_of_error
-from prober.net.tls import TlsOptions, TlsSession, context_for, failure_of_sslerror, tls_facts
-from prober.probes.contract import Attempt, FactSpec
+from prober.net.tls import TlsOptions, TlsSession, certificate_facts, context_for, failure_of_sslerror, tls_facts
 
 RECEIVE_SIZE: Final = 65_536  # octets asked of the kernel at a time
 
@@ -127,7 +127,11 @@ class Connection:
         except ssl.SSLError as error:
             with suppress(OSError):
                 self._sock.send(tls.outgoing.read())  # the alert, so that the server's log can say why
-            self._attempt.fail(failure_of_sslerror(error), str(error))
+            failure = failure_of_sslerror(error)
+            if failure in (Failure.CERTIFICATE_EXPIRED, Failure.CERTIFICATE_NOT_YET_VALID):
+                # OpenSSL looks at the dates last: the certificate is the right one, and its dates are facts.
+                self._attempt.facts.update(certificate_facts(tls.inner))
+            self._attempt.fail(failure, str(error))
         self._tls = tls
 
     def read_tls_facts(self) -> None:
@@ -248,7 +252,7 @@ async def dial(
             context = await context_for(tls, alpn)
         except OSError as error:
             attempt.fail(Failure.INTERNAL_ERROR, f"ca_file {tls.ca_file}: {error}")
-        server_name = (tls.server_name or server_name).removesuffix(".")
+        server_name = (tls.server_name or server_name).removesuffix(".").partition("%")[0]
     connection = Connection(_open(attempt, address, source), attempt)
     try:
         with attempt.phase("connect", Operation.CONNECT):

@@ -19,6 +19,7 @@ from collections import Counter, deque
 from contextlib import suppress
 from typing import Final, NamedTuple
 
+from prober.contract import EchoReply, ProbeFailure
 from prober.failures import Failure, Operation
 from prober.net import icmp_wire as wire
 from prober.net.errors import failure_of_oserror
@@ -35,7 +36,6 @@ from prober.net.icmp_socket import (
     send_failure,
     set_dont_fragment,
 )
-from prober.probes.contract import EchoReply, ProbeFailure
 
 log = logging.getLogger(__name__)
 

@@ -16,11 +16,11 @@ from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import HttpProcessingError, HttpResponseParser, RawResponseMessage
 from aiohttp.streams import StreamReader
 
+from prober.contract import Attempt
 from prober.failures import Failure
 from prober.net.dial import Connection
 from prober.net.http_body import BoundedBody, DecodingError
 from prober.net.url import HttpUrl
-from prober.probes.contract import Attempt
 
 HEAD_SIZE_MAX: Final = 65_536  # octets before the response's own body: status line, headers, interim responses
 _LINE_SIZE_MAX: Final = 16_384

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from prober.contract import ProbeFailure
 from prober.failures import Failure, Operation
 from prober.net import icmp_wire as wire
 from prober.net.errors import failure_of_oserror
-from prober.probes.contract import ProbeFailure
 
 # Linux's numbers (include/uapi/asm-generic/socket.h, linux/in.h, linux/in6.h, linux/icmp.h); Python has no names for
 # them.

@@ -6,7 +6,7 @@ import re
 from ipaddress import ip_address
 from typing import Final
 
-from prober.probes.contract import Family
+from prober.contract import Family
 
 # RFC 1123 section 2.1, and the underscore that real names have.
 _LABEL: Final = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\Z", re.IGNORECASE)

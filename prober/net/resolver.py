@@ -18,13 +18,13 @@ from dns.rcode import Rcode
 from dns.rdataclass import RdataClass
 from dns.rdatatype import RdataType
 
+from prober.contract import Attempt, Family, ProbeFailure
 from prober.failures import Failure, Operation
 from prober.net.dial import dial
 from prober.net.dns_message import Question, Reply
 from prober.net.names import join_host_port
 from prober.net.query import UdpExchange, ask_over_stream
 from prober.net.resolv_conf import ResolvConf, parse_hosts, parse_resolv_conf
-from prober.probes.contract import Attempt, Family, ProbeFailure
 
 TRY_AT_MOST_SECONDS: Final = 1.5
 """How long one server is waited for. The C library's 5 s would use up a probe's whole timeout (5 s by default) before

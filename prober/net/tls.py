@@ -15,10 +15,10 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 from cryptography import x509
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from prober.contract import FactSpec, Options
 from prober.failures import Failure
 from prober.model import Fact
 from prober.net.names import check_host
-from prober.probes.contract import FactSpec, Options
 
 TlsVersion: TypeAlias = Literal["1.0", "1.1", "1.2", "1.3"]
 
@@ -226,25 +226,27 @@ def failure_of_sslerror(error: ssl.SSLError) -> Failure:
 
 def tls_facts(session: ssl.SSLObject) -> Iterator[tuple[str, Fact]]:
     """Facts of an established connection, see TLS_FACTS."""
-    expiries = [expiry for der in _presented_chain(session) if (expiry := _expiry(der)) is not None]
-    if expiries:
-        yield "cert_leaf_expiry", expiries[0]
-        yield "cert_earliest_expiry", min(expiries)
+    yield from certificate_facts(session)
     if version := session.version():
         yield "tls_version", {"TLSv1": "TLS 1.0"}.get(version, version.replace("TLSv", "TLS "))
     if cipher := session.cipher():
         yield "tls_cipher", cipher[0]
 
 
+def certificate_facts(session: ssl.SSLObject) -> Iterator[tuple[str, Fact]]:
+    """Those of TLS_FACTS that are about certificates. OpenSSL 3 has them also when it has just refused them."""
+    expiries = [expiry for der in _presented_chain(session) if (expiry := _expiry(der)) is not None]
+    if expiries:
+        yield "cert_leaf_expiry", expiries[0]
+        yield "cert_earliest_expiry", min(expiries)
+
+
 def _presented_chain(session: Any) -> list[bytes]:
     """The certificates as the server sent them (DER), its own first."""
     if hasattr(session, "get_unverified_chain"):  # Python 3.13
         return list(session.get_unverified_chain())
-    inner: Any = getattr(session, "_sslobj", None)
-    if hasattr(inner, "get_unverified_chain"):  # the same before it was public
-        return [certificate.public_bytes(_ENCODING_DER) for certificate in inner.get_unverified_chain() or ()]
-    leaf = session.getpeercert(binary_form=True)
-    return [leaf] if leaf else []
+    # The same before it was public.
+    return [certificate.public_bytes(_ENCODING_DER) for certificate in session._sslobj.get_unverified_chain() or ()]
 
 
 @lru_cache(maxsize=1024)  # the same few certificates are seen every minute

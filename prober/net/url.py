@@ -63,6 +63,8 @@ def parse_url(text: str) -> HttpUrl:
         raise ValueError("the URL holds credentials, which would be seen everywhere; use an Authorization header")
     if not parts.hostname:
         raise ValueError(f"the URL names no host; write {scheme}://host/path")
+    if "%" in parts.hostname:
+        raise ValueError("the URL's host holds a percent sign; write the name itself, or an address without interface")
     if port == 0:
         raise ValueError("the URL's port is 0; write a number from 1 to 65535")
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from prober.contract import Kind
 from prober.probes import dns, http, icmp, tcp
-from prober.probes.contract import Kind
 
 PROBES: Final[dict[str, Kind]] = {
     kind.name: kind

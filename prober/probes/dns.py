@@ -15,6 +15,7 @@ from typing import Final
 from dns.rdataclass import RdataClass
 from dns.rdatatype import RdataType
 
+from prober.contract import Attempt, FactSpec, Io, Kind, ProbeFailure
 from prober.failures import Failure, Operation, Side, side_of
 from prober.net.dial import TCP_FACTS, dial
 from prober.net.dns_message import Record, Reply
@@ -22,7 +23,6 @@ from prober.net.names import family_for
 from prober.net.query import UdpExchange, ask_over_stream
 from prober.net.resolver import as_resolvers, failure_of_rcode
 from prober.net.tls import TLS_FACTS, TlsOptions
-from prober.probes.contract import Attempt, FactSpec, Io, Kind, ProbeFailure
 from prober.probes.dns_options import ADDRESS_VERSIONS, DnsOptions, from_url
 
 MARGIN_SECONDS: Final = 0.05

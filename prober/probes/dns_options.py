@@ -13,12 +13,12 @@ from dns.rcode import Rcode
 from dns.rdatatype import RdataType
 from pydantic import Field, field_validator, model_validator
 
+from prober.contract import Family, Options
 from prober.duration import Duration
 from prober.net.dns_message import Question
 from prober.net.dns_text import parse_rcode, parse_rdata, parse_rdataclass, parse_rdatatype
 from prober.net.names import check_address, check_families, check_host, is_address, split_host_port
 from prober.net.tls import TlsOptions
-from prober.probes.contract import Family, Options
 from prober.regex import Regex
 
 ADDRESS_VERSIONS: Final = {RdataType.A: 4, RdataType.AAAA: 6}

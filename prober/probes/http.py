@@ -8,13 +8,13 @@ from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import Final
 
+from prober.contract import Attempt, FactSpec, Io, Kind
 from prober.failures import Failure, Operation
 from prober.net.dial import TCP_FACTS, dial
 from prober.net.http_client import Request, Response
 from prober.net.names import family_for
 from prober.net.tls import TLS_FACTS, TlsOptions
 from prober.net.url import HttpUrl
-from prober.probes.contract import Attempt, FactSpec, Io, Kind
 from prober.probes.http_options import HttpExpect, HttpOptions
 
 _ALPN: Final = ("http/1.1",)

@@ -8,10 +8,10 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from prober.contract import Family, Options
 from prober.net.names import check_address, check_families
 from prober.net.tls import TlsOptions
 from prober.net.url import HttpUrl, parse_url
-from prober.probes.contract import Family, Options
 from prober.regex import Regex
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")  # RFC 9110 section 5.6.2

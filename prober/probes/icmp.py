@@ -9,10 +9,10 @@ from typing import Annotated, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from prober.contract import Attempt, EchoReply, FactSpec, Family, Io, Kind, Options, ProbeFailure
 from prober.duration import Duration
 from prober.failures import Failure, Operation
 from prober.net import icmp_wire as wire
-from prober.probes.contract import Attempt, EchoReply, FactSpec, Family, Io, Kind, Options, ProbeFailure
 
 LEAST_WAIT_SECONDS = 0.01  # what the last of several packets is given for its reply, at the least
 

@@ -8,11 +8,11 @@ from typing import Final
 
 from pydantic import Field, field_validator, model_validator
 
+from prober.contract import Attempt, Family, Io, Kind, Options
 from prober.failures import Failure, Operation
 from prober.net.dial import TCP_FACTS, Connection, dial
 from prober.net.names import check_address, check_families, family_for, split_host_port
 from prober.net.tls import TLS_FACTS, TlsSetting
-from prober.probes.contract import Attempt, Family, Io, Kind, Options
 from prober.regex import Regex
 
 RECEIVED_MAX: Final = 65_536  # octets of one reply

@@ -12,7 +12,7 @@ import dns.message
 import dns.rcode
 import dns.rrset
 
-from prober.probes.contract import Attempt, EchoReply, Io, ProbeFailure, Resolver
+from prober.contract import Attempt, EchoReply, Io, ProbeFailure, Resolver
 from prober.probes.dns import KIND
 from prober.probes.dns_options import DnsOptions
 from tests.fakes import NoResolver

@@ -19,10 +19,10 @@ import trustme
 from dns.rdatatype import RdataType
 from pydantic import ValidationError
 
+from prober.contract import Attempt, Family, ProbeFailure
 from prober.net.dns_message import Question
 from prober.net.icmp_socket import SO_TIMESTAMPNS
 from prober.net.query import UdpExchange
-from prober.probes.contract import Attempt, Family, ProbeFailure
 from prober.probes.dns import KIND, probe
 from prober.probes.dns_options import DnsOptions, from_url
 from tests import servers

@@ -16,12 +16,12 @@ from typing import get_args
 
 import pytest
 
+from prober.contract import Attempt, Io, ProbeFailure
 from prober.failures import Failure, Operation
 from prober.net import echo
 from prober.net import icmp_wire as wire
 from prober.net.echo import EchoSockets
 from prober.net.icmp_socket import SocketType
-from prober.probes.contract import Attempt, Io, ProbeFailure
 from prober.probes.icmp import KIND, IcmpOptions
 from tests.fakes import NoResolver
 from tests.lab import Namespace, Routed

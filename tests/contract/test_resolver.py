@@ -13,9 +13,9 @@ import dns.flags
 import dns.message
 import pytest
 
+from prober.contract import Family, ProbeFailure
 from prober.net import resolver as resolver_module
 from prober.net.resolver import StubResolver
-from prober.probes.contract import Family, ProbeFailure
 from tests import servers
 from tests.contract.odd_dns import Said, always, answer, odd_server, probe_dns, silent
 from tests.lab import Namespace, Routed

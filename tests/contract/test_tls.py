@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-import socket
 import ssl
 import warnings
-from collections.abc import AsyncIterator, Sequence
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 import trustme
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from pydantic import ValidationError
@@ -24,11 +20,9 @@ from pydantic import ValidationError
 from prober.failures import Failure, Operation
 from prober.net.tls import TlsOptions, context_for
 from prober.probes.tcp import KIND
+from tests.certificates import DAY, NOW, loaded, self_made, server_context, tls_server
 from tests.leaks import assert_no_leaks
-from tests.streams import TIMEOUT, Names, Outcome, Script, at, dribbling, hang, probe_once, reset, run, saying, serving
-
-NOW = datetime.now(UTC).replace(microsecond=0)
-DAY = timedelta(days=1)
+from tests.streams import TIMEOUT, Names, Outcome, Script, dribbling, hang, probe_once, reset, run, saying, serving
 
 
 @pytest.fixture(scope="module")
@@ -41,46 +35,6 @@ def ca_file(ca: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("ca") / "ca.pem"
     ca.cert_pem.write_to_path(str(path))
     return str(path)
-
-
-def server_context(certificate: trustme.LeafCert) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    certificate.configure_cert(context)
-    return context
-
-
-def serve_one(context: ssl.SSLContext, listener: socket.socket) -> str:
-    """Greet one client and hear it out, in a thread; OpenSSL by itself sends the alerts that asyncio would swallow.
-
-    Returns how it ended.
-    """
-    listener.settimeout(5)
-    accepted, _ = listener.accept()
-    accepted.settimeout(5)
-    try:
-        with context.wrap_socket(accepted, server_side=True, suppress_ragged_eofs=False) as sock:
-            sock.sendall(b"hello")
-            return "farewell" if sock.recv(1) == b"" else "more"
-    except ssl.SSLEOFError:
-        return "end"
-    except ssl.SSLError as error:
-        return error.reason
-    except OSError as error:
-        return type(error).__name__
-    finally:
-        accepted.close()
-
-
-@contextlib.asynccontextmanager
-async def tls_server(context: ssl.SSLContext, host: str, ended: list[str] | None = None) -> AsyncIterator[str]:
-    """A TLS server for one connection; yields its `host:port`."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.create_server((host, 0), family=family) as listener:
-        served = asyncio.create_task(asyncio.to_thread(serve_one, context, listener))
-        yield at(listener)
-        how = await served
-        if ended is not None:
-            ended.append(how)
 
 
 async def shake_hands(
@@ -98,37 +52,6 @@ async def shake_hands(
         names = Names({name: host} if name else {})
         where = f"{name}:{address.rpartition(':')[2]}" if name else address
         return await run(KIND, {"address": where, "tls": tls, "expect": "hello"}, names=names)
-
-
-def self_made(*usages: x509.ObjectIdentifier) -> ssl.SSLContext:
-    """A server with a self-signed certificate for 127.0.0.1, restricted to some usages."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "self")])
-    alternative = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(NOW - DAY)
-        .not_valid_after(NOW + DAY)
-        .add_extension(alternative, critical=False)
-    )
-    if usages:
-        builder = builder.add_extension(x509.ExtendedKeyUsage(usages), critical=True)
-    certificate = builder.sign(key, hashes.SHA256())
-    return _loaded([certificate], key)
-
-
-def _loaded(chain: Sequence[x509.Certificate], key: ec.EllipticCurvePrivateKey) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    pem = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    ) + b"".join(certificate.public_bytes(serialization.Encoding.PEM) for certificate in chain)
-    with trustme.Blob(pem).tempfile() as path:
-        context.load_cert_chain(path)
-    return context
 
 
 # -- a good handshake --------------------------------------------------------------------------------------------------
@@ -174,7 +97,7 @@ async def test_the_earliest_expiry_is_of_the_whole_chain(ca: trustme.CA, ca_file
         .add_extension(x509.SubjectAlternativeName([x509.DNSName("host.example")]), critical=True)
         .sign(between_key, hashes.SHA256())
     )
-    outcome = await shake_hands(_loaded([leaf, between], key), name="host.example", ca_file=ca_file)
+    outcome = await shake_hands(loaded([leaf, between], key), name="host.example", ca_file=ca_file)
     assert outcome.failed is None
     assert outcome.attempt.facts["cert_leaf_expiry"] == (NOW + 50 * DAY).timestamp()
     assert outcome.attempt.facts["cert_earliest_expiry"] == (NOW + 5 * DAY).timestamp()
@@ -222,23 +145,37 @@ async def test_the_connection_ends_with_a_farewell(ca: trustme.CA, ca_file: str)
 # -- a bad certificate -------------------------------------------------------------------------------------------------
 
 
-async def bad_certificate(context: ssl.SSLContext, ca_file: str | None, name: str | None = None) -> Failure:
+async def bad_certificate(
+    context: ssl.SSLContext, ca_file: str | None, name: str | None = None, expiry: datetime | None = None
+) -> Failure:
+    """The failure of a probe of this server. `expiry`: of its certificate, if that is to be a fact all the same."""
     outcome = await shake_hands(context, name=name, ca_file=ca_file)
     assert outcome.failed is not None
     operation, failure = outcome.failed
     assert operation is Operation.TLS
     assert set(outcome.attempt.phases) == {"resolve", "connect"}
+    expected = {} if expiry is None else dict.fromkeys(["cert_leaf_expiry", "cert_earliest_expiry"], expiry.timestamp())
+    assert {key: value for key, value in outcome.attempt.facts.items() if "cert" in key} == expected
     return failure
 
 
 async def test_expired(ca: trustme.CA, ca_file: str) -> None:
-    certificate = ca.issue_cert("127.0.0.1", not_before=NOW - 2 * DAY, not_after=NOW - DAY)
-    assert await bad_certificate(server_context(certificate), ca_file) is Failure.CERTIFICATE_EXPIRED
+    server = server_context(ca.issue_cert("127.0.0.1", not_before=NOW - 2 * DAY, not_after=NOW - DAY))
+    assert await bad_certificate(server, ca_file, expiry=NOW - DAY) is Failure.CERTIFICATE_EXPIRED
 
 
 async def test_not_yet_valid(ca: trustme.CA, ca_file: str) -> None:
-    certificate = ca.issue_cert("127.0.0.1", not_before=NOW + DAY, not_after=NOW + 2 * DAY)
-    assert await bad_certificate(server_context(certificate), ca_file) is Failure.CERTIFICATE_NOT_YET_VALID
+    server = server_context(ca.issue_cert("127.0.0.1", not_before=NOW + DAY, not_after=NOW + 2 * DAY))
+    assert await bad_certificate(server, ca_file, expiry=NOW + 2 * DAY) is Failure.CERTIFICATE_NOT_YET_VALID
+
+
+@pytest.mark.parametrize("wrong", ["issuer", "host"])
+async def test_dates_of_a_certificate_that_is_not_the_targets_are_no_facts(
+    ca: trustme.CA, ca_file: str, wrong: str
+) -> None:
+    issuer = trustme.CA() if wrong == "issuer" else ca
+    server = server_context(issuer.issue_cert("127.0.0.1" if wrong == "issuer" else "192.0.2.1", not_after=NOW - DAY))
+    assert await bad_certificate(server, ca_file) is not Failure.CERTIFICATE_EXPIRED
 
 
 @pytest.mark.parametrize("name", [None, "host.example"])

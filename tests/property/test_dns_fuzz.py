@@ -16,10 +16,10 @@ from dns.rdatatype import RdataType
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from prober.contract import Family, ProbeFailure
 from prober.net.dns_message import Malformed, Question, Reply, read_reply
 from prober.net.resolv_conf import parse_hosts, parse_resolv_conf
 from prober.net.resolver import StubResolver
-from prober.probes.contract import Family, ProbeFailure
 from tests.contract.odd_dns import odd_server, probe_dns
 
 IDENT = b"\x12\x34"

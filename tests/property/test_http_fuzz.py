@@ -11,12 +11,12 @@ from typing import cast
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from prober.contract import Attempt, ProbeFailure
 from prober.net.dial import Connection
 from prober.net.http_body import BoundedBody, DecodingError
 from prober.net.http_client import HEAD_SIZE_MAX, Response
 from prober.net.names import check_host, split_host_port
 from prober.net.url import parse_url
-from prober.probes.contract import Attempt, ProbeFailure
 
 LIMIT = 1000
 

@@ -20,9 +20,9 @@ from prober.config import (
     options_of,
 )
 from prober.config.settings import Settings
+from prober.contract import Attempt, Io, Kind, Options
 from prober.model import Check, Entity, Network, Reference, Site, Target
 from prober.probes import PROBES
-from prober.probes.contract import Attempt, Io, Kind, Options
 
 REPOSITORY = Path(__file__).parent.parent.parent
 

@@ -29,6 +29,7 @@ def parse(**options: object) -> HttpOptions:
         ({"url": "http://host.example/\n"}, "the URL holds a control character"),
         ({"url": "http://host example/"}, '"host example" is no host name'),
         ({"url": "http://-host.example/"}, "is no host name"),
+        ({"url": "http://[fe80::1%25eth0]/"}, "an address without interface"),
         ({"url": "http://192.0.2.256/"}, "write all four numbers"),
         ({"url": "http://host.example/" + "x" * 9000}, "8192 are allowed"),
         ({"method": "get"}, '"get" is no HTTP method; write one like GET, HEAD or POST'),

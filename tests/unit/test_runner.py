@@ -9,11 +9,11 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
+from prober.contract import Attempt, Io, Kind, Options
 from prober.deadline import StallMeter
 from prober.failures import Failure, Operation
 from prober.logs import OncePerCause
 from prober.model import Check, Observation
-from prober.probes.contract import Attempt, Io, Kind, Options
 from prober.runner import Runner
 from prober.schedule import Budgets, phase_seconds
 from tests.fakes import NoPinger, NoResolver, VirtualClock, VirtualLoop, on_virtual_time
