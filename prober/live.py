@@ -88,11 +88,22 @@ class LiveTable:
 
     async def run(self) -> None:
         """Draw until cancelled."""
+        try:
+            await self._draw()
+        finally:
+            self._console.line()
+
+    async def _draw(self) -> None:
         with self._live:
             while True:
                 lines = max(3, self._console.size.height - CHROME_LINES)
                 table = table_of(self._state, time.time(), lines, self._title())
-                await asyncio.to_thread(self._live.update, table, refresh=True)
+                drawing = asyncio.ensure_future(asyncio.to_thread(self._live.update, table, refresh=True))
+                try:
+                    await asyncio.shield(drawing)
+                except asyncio.CancelledError:
+                    await drawing  # the terminal is put in order behind the last stroke, not in the middle of it
+                    raise
                 await asyncio.sleep(REFRESH_SECONDS)
 
 

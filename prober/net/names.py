@@ -11,6 +11,7 @@ from prober.contract import Family
 # RFC 1123 section 2.1, and the underscore that real names have.
 _LABEL: Final = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\Z", re.IGNORECASE)
 _PORT: Final = re.compile(r"[0-9]{1,5}\Z")
+_LIKE: Final = "write one like www.example.org, 192.0.2.1 or 2001:db8::1"
 _NAME_LENGTH_MAX: Final = 253  # RFC 1035 section 2.3.4, in the notation with dots
 
 
@@ -32,9 +33,9 @@ def check_host(host: str) -> str:
         try:
             name = host.encode("idna").decode()
         except UnicodeError:
-            raise ValueError(f'"{host[:80]}" is no host name') from None
+            raise ValueError(f'"{host[:80]}" is no host name; {_LIKE}') from None
     if len(name) > _NAME_LENGTH_MAX or not all(map(_LABEL.match, name.removesuffix(".").split("."))):
-        raise ValueError(f'"{host[:80]}" is no host name and no IP address')
+        raise ValueError(f'"{host[:80]}" is no host name and no IP address; {_LIKE}')
     if name.removesuffix(".").rpartition(".")[2].isdigit():  # 10.1, 1.2.3.999: no resolver should see these
         raise ValueError(f'"{host[:80]}" is no IP address; write all four numbers, each at most 255')
     return name

@@ -44,6 +44,7 @@ _VERIFY_CODES: Final[dict[int, Failure]] = {
 }
 
 _ENCODING_DER: Final = 2  # _ssl.ENCODING_DER
+_ORDINARY_SIZE_MAX: Final = 16_384  # octets of a certificate that is worth a place in our memory
 _RECORD_SIZE_MAX: Final = 16_384  # RFC 8446 section 5.1
 
 TLS_FACTS: Final = (
@@ -249,9 +250,13 @@ def _presented_chain(session: Any) -> list[bytes]:
     return [certificate.public_bytes(_ENCODING_DER) for certificate in session._sslobj.get_unverified_chain() or ()]
 
 
-@lru_cache(maxsize=1024)  # the same few certificates are seen every minute
 def _expiry(der: bytes) -> float | None:
     """The end of validity, Unix time in seconds; None for a certificate that cannot be read."""
+    return _read_expiry(der) if len(der) <= _ORDINARY_SIZE_MAX else None
+
+
+@lru_cache(maxsize=1024)  # the same few certificates are seen every minute
+def _read_expiry(der: bytes) -> float | None:
     try:
         return x509.load_der_x509_certificate(der).not_valid_after_utc.timestamp()
     except ValueError:

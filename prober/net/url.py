@@ -55,7 +55,7 @@ def parse_url(text: str) -> HttpUrl:
         parts = urlsplit(text)
         port = parts.port
     except ValueError as error:
-        raise ValueError(f"not a URL: {error}") from None
+        raise ValueError(f"not a URL ({error}); write it like http://host:port/path") from None
     scheme = parts.scheme
     if scheme != "http" and scheme != "https":
         raise ValueError(f'the URL has the scheme "{scheme[:20]}"; write http://... or https://...')

@@ -21,6 +21,7 @@ _ALPN: Final = ("http/1.1",)
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 # What may be told to a server that the check's author did not name. Everything else may be a credential.
 _HEADERS_FOR_ANYBODY: Final = frozenset({"user-agent", "accept", "accept-encoding", "accept-language"})
+_DATE_LENGTH_MAX: Final = 40
 _QUOTED_MAX: Final = 80  # characters of the answer that a log line repeats
 
 
@@ -123,16 +124,15 @@ def _record_head(attempt: Attempt, url: HttpUrl, response: Response) -> None:
     length = response.header("Content-Length")
     if length is not None and length.isdecimal():
         facts["content_length"] = float(length)
-    modified = _unix_time(response.header("Last-Modified"))
+    date = response.header("Last-Modified") or ""
+    modified = _unix_time(date) if len(date) <= _DATE_LENGTH_MAX else None
     if modified is not None:
         facts["last_modified"] = modified
 
 
 @lru_cache(maxsize=1024)  # the same few dates are seen every minute
-def _unix_time(date: str | None) -> float | None:
+def _unix_time(date: str) -> float | None:
     """Seconds since 1970 of an HTTP date, None if it is none (RFC 9110 section 5.6.7)."""
-    if date is None:
-        return None
     try:
         moment = parsedate_to_datetime(date)
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
