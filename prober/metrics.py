@@ -24,6 +24,7 @@ SLICE: Final = 250
 """Checks that are rendered before the loop gets its turn again; about 2 ms."""
 
 Labels: TypeAlias = str  # rendered and escaped, each with a comma behind it
+Row: TypeAlias = tuple[CheckState, Labels]
 Type: TypeAlias = Literal["gauge", "counter"]
 
 
@@ -206,28 +207,32 @@ class Exposition:
         families: dict[str, tuple[Family, dict[str, Family]]] = {}
         for kind, family in kind_families(kinds):
             families.setdefault(family.name, (family, {}))[1][kind] = family
-        self._by_kind = list(families.values())
+        self._by_kind = [(_joined(first, readers), tuple(readers)) for first, readers in families.values()]
 
     async def render(self) -> AsyncIterator[bytes]:
         """The whole exposition in pieces; between two pieces the event loop has had its turn."""
         yield "".join(self._own()).encode()
+        rows: list[Row] = []
+        rows_by_kind: dict[str, list[Row]] = {}
+        rows_by_target: dict[str, Row] = {}
         states = list(self._state)
-        common = [self._vantage + label("target", s.check.target) for s in states]
-        checks = [
-            c + label("check", s.check.name) + label("kind", s.check.kind) for c, s in zip(common, states, strict=True)
-        ]
+        for start in range(0, len(states), SLICE):
+            for state in states[start : start + SLICE]:
+                check = state.check
+                common = self._vantage + label("target", check.target)
+                row = state, common + label("check", check.name) + label("kind", check.kind)
+                rows.append(row)
+                rows_by_kind.setdefault(check.kind, []).append(row)
+                rows_by_target.setdefault(check.target, (state, common))
+            await asyncio.sleep(0)
         for family in CHECK_FAMILIES:
-            async for piece in _slices(family, states, checks):
+            async for piece in _slices(family, rows):
                 yield piece
-        for first, readers in self._by_kind:
-            some = [(s, c) for s, c in zip(states, checks, strict=True) if s.check.kind in readers]
-            family = first if len(readers) == 1 else _joined(first, readers)
-            async for piece in _slices(family, [s for s, _ in some], [c for _, c in some]):
+        for family, kinds in self._by_kind:
+            async for piece in _slices(family, [row for kind in kinds for row in rows_by_kind.get(kind, ())]):
                 yield piece
-        firsts = {s.check.target: (s, c) for s, c in zip(reversed(states), reversed(common), strict=True)}
-        ordered = list(reversed(firsts.values()))
-        for target_family in TARGET_FAMILIES:
-            async for piece in _slices(target_family, [s for s, _ in ordered], [c for _, c in ordered]):
+        for family in TARGET_FAMILIES:
+            async for piece in _slices(family, list(rows_by_target.values())):
                 yield piece
 
     def _own(self) -> Iterator[str]:
@@ -249,19 +254,21 @@ def _header(metric: Metric) -> Sequence[str]:
 
 
 def _joined(first: Family, readers: Mapping[str, Family]) -> Family:
+    if len(readers) == 1:
+        return first
+
     def read(state: CheckState) -> Iterable[tuple[Labels, float]]:
         return readers[state.check.kind].read(state)
 
     return Family(first.name, first.type, first.help, read)
 
 
-async def _slices(family: Family, states: Sequence[CheckState], labels: Sequence[Labels]) -> AsyncIterator[bytes]:
+async def _slices(family: Family, rows: Sequence[Row]) -> AsyncIterator[bytes]:
     lines = [f"# HELP {family.name} {family.help}\n# TYPE {family.name} {family.type}\n"]
     name, read = family.name, family.read
     found = False
-    for start in range(0, len(states), SLICE):
-        stop = start + SLICE
-        for state, own in zip(states[start:stop], labels[start:stop], strict=True):
+    for start in range(0, len(rows), SLICE):
+        for state, own in rows[start : start + SLICE]:
             for further, value in read(state):
                 lines.append(f"{name}{{{(own + further)[:-1]}}} {number(value)}\n")
                 found = True

@@ -304,6 +304,8 @@ def _overdue(attempt: Attempt, deadline: Deadline) -> ProbeFailure:
     """What it means that a probe did not end in time, by what it was doing."""
     if deadline.exhausted:
         return ProbeFailure(attempt.operation, Failure.LOOP_STALLED, f"stalled {deadline.stalled_seconds:.3f} s")
+    if attempt.operation is Operation.PREPARE:
+        return ProbeFailure(attempt.operation, Failure.LOOP_STALLED, "our own preparations took all the time")
     if attempt.operation is Operation.RESOLVE:
         return ProbeFailure(attempt.operation, Failure.RESOLVER_TIMEOUT)
     return ProbeFailure(attempt.operation, Failure.TIMEOUT)

@@ -1,8 +1,8 @@
 """TCP connections for probes: connect, TLS, send, receive, each timed and each error translated once, here.
 
 No streams and no transports: a probe does one thing at a time, so a non-blocking socket and the loop's readiness
-callbacks are enough. That costs a third of a transport, tells a refusal by our own kernel from one by the network, and
-leaves nothing to shut down in the background.
+callbacks are enough. That costs half of what a transport does, tells what our own kernel says from what the network
+says, and leaves nothing to shut down in the background.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One HTTP/1.1 request over one connection, and its response read within bounds. aiohttp's parser reads the octets.
 
-aiohttp's own client session would cost three times as much, and it hides the moments that a probe measures: when a name
-was resolved, when a request was written.
+aiohttp's own client session would cost more than twice as much, and it hides the moments that a probe measures: when a
+name was resolved, when a request was written.
 """
 
 from __future__ import annotations

@@ -36,8 +36,8 @@ async def fake_probe(options: FakeOptions, attempt: Attempt, io: Io) -> None:
         attempt.fail(Failure.REFUSED, operation=Operation.CONNECT)
     if options.mood == "defect":
         raise ZeroDivisionError(options.host)
-    if options.mood == "resolving":
-        attempt.operation = Operation.RESOLVE
+    if options.mood in ("resolve", "prepare"):
+        attempt.operation = Operation(options.mood)
         await asyncio.sleep(1000)
 
 
@@ -138,11 +138,13 @@ def test_regular_rounds_of_a_check_never_overlap() -> None:
 
 def test_a_probe_that_takes_too_long_says_what_it_was_doing() -> None:
     async def scenario(loop: VirtualLoop, clock: VirtualClock) -> None:
-        made = bench(loop, clock, [check("slow", seconds=100), check("stuck", mood="resolving")])
+        moods = [check("stuck", mood="resolve"), check("ours", mood="prepare")]
+        made = bench(loop, clock, [check("slow", seconds=100), *moods])
         await asyncio.sleep(25)
         await made.runner.stop()
         assert {(o.operation, o.failure) for o in made.of("slow")} == {(Operation.RECEIVE, Failure.TIMEOUT)}
         assert {(o.operation, o.failure) for o in made.of("stuck")} == {(Operation.RESOLVE, Failure.RESOLVER_TIMEOUT)}
+        assert {(o.operation, o.failure) for o in made.of("ours")} == {(Operation.PREPARE, Failure.LOOP_STALLED)}
 
     on_virtual_time(scenario)
 
