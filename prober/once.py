@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 from ipaddress import ip_address
 from typing import Any, Final
 
-from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from prober.clock import SystemClock
+from prober.config import ConfigError, options_of
 from prober.contract import Io
 from prober.deadline import StallMeter
 from prober.failures import FAILURES, Side
@@ -68,12 +68,9 @@ def _is_host(text: str) -> bool:
 
 def _check(kind: str, text: str, options: Mapping[str, object], timeout_seconds: float) -> Check:
     try:
-        made = PROBES[kind].options(**options)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        message = str(first["msg"]).removeprefix("Value error, ")
-        raise NothingToProbe(f"{printable(text)}: {where + ': ' if where else ''}{printable(message)}") from error
+        made = options_of(PROBES[kind], options, printable(text))
+    except ConfigError as error:
+        raise NothingToProbe(str(error.problems[0])) from error
     return Check(
         target=text, name=kind, kind=kind, interval_seconds=60.0, timeout_seconds=timeout_seconds, options=made
     )

@@ -19,6 +19,8 @@ from prober.model import Check
 COMMON_KEYS: Final = tuple(CheckEntry.model_fields)
 """What stands beside the kind, whatever the kind."""
 
+_NOTHING_BESIDE: Final = CheckEntry()  # most checks: a hundred thousand need not make one each
+
 
 class Timing(NamedTuple):
     """Interval and timeout, in seconds, and where they were given; an empty path means the built-in default."""
@@ -81,9 +83,11 @@ class CheckReader:
             validate(CheckEntry, item, document, at, self._problems)
             return None
         kind = self._kind(item, document, at)
-        common = Map(item.line)
-        common.update((key, item[key]) for key in COMMON_KEYS if key in item)
-        entry = validate(CheckEntry, common, document, at, self._problems) if common else CheckEntry()
+        entry: CheckEntry | None = _NOTHING_BESIDE
+        if len(item) > 1:
+            common = Map(item.line)
+            common.update((key, item[key]) for key in COMMON_KEYS if key in item)
+            entry = validate(CheckEntry, common, document, at, self._problems)
         options = self._options(kind, item, document, at) if kind is not None else None
         if kind is None or entry is None or options is None:
             return None

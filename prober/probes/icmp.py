@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from ipaddress import ip_address
 from typing import Annotated, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -13,6 +12,7 @@ from prober.contract import Attempt, EchoReply, FactSpec, Family, Io, Kind, Opti
 from prober.duration import Duration
 from prober.failures import Failure, Operation
 from prober.net import icmp_wire as wire
+from prober.net.names import check_address, check_families, check_host, is_address
 
 LEAST_WAIT_SECONDS = 0.01  # what the last of several packets is given for its reply, at the least
 
@@ -31,34 +31,20 @@ class IcmpOptions(Options):
     packets: Annotated[int, Field(ge=1, le=100)] = Field(default=1, description="echo requests per probe")
     packet_interval: Duration = Field(default=0.2, description="time between two packets of one probe")
 
+    @field_validator("address")
+    @classmethod
+    def _address_is_a_host(cls, value: str) -> str:
+        return check_host(value)
+
     @field_validator("source")
     @classmethod
     def _source_is_an_address(cls, value: str | None) -> str | None:
-        if value is not None:
-            try:
-                ip_address(value)
-            except ValueError:
-                raise ValueError(f"{value!r} is no IP address; write one of this host's addresses") from None
-        return value
+        return None if value is None else check_address(value)
 
     @model_validator(mode="after")
     def _families_agree(self) -> Self:
-        try:
-            version: int = ip_address(self.address).version
-        except ValueError:
-            version = {"ipv4": 4, "ipv6": 6}.get(self.family, 0)
-        if self.source is not None and version and ip_address(self.source).version != version:
-            raise ValueError(f"source {self.source} is not of the address's family; write an IPv{version} address")
+        check_families(self.address, self.family, self.source)
         return self
-
-
-def is_address(host: str) -> bool:
-    """Whether a host is an address literal: nothing is resolved, so the sockets' own timeout is all there is."""
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 async def probe(options: IcmpOptions, attempt: Attempt, io: Io) -> None:
