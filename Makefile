@@ -7,7 +7,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test soak check lint format venv clean
+.PHONY: help run test soak check lint format docs venv clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ lint: $(VENV)/.dev ## format, lint and types, without the tests
 format: $(VENV)/.dev ## format the code and fix what can be fixed
 	@$(BIN)/ruff check --quiet --fix-only .
 	@$(BIN)/ruff format .
+
+docs: $(VENV)/.dev ## write docs/metrics.md from the code
+	@$(BIN)/python docs/generate.py >docs/metrics.md.new && mv docs/metrics.md.new docs/metrics.md
 
 venv: $(VENV)/.dev ## set up .venv and no more
 
