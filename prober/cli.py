@@ -18,7 +18,7 @@ from prober.config import Config, ConfigError, Settings, check_files, json_schem
 from prober.config.settings import parse_listen
 from prober.duration import format_duration, parse_duration
 from prober.failures import FAILURES
-from prober.logs import logging_to
+from prober.logs import escaped, logging_to
 from prober.probes import PROBES
 
 if TYPE_CHECKING:
@@ -125,12 +125,13 @@ async def _run(loaded: Loaded, read: Callable[[], Loaded], terminal: bool) -> No
 
     settings = loaded.config.settings
     console = Console(stderr=True)
-    stream = cast(TextIO, AboveTable(console)) if terminal else sys.stderr
+    above = AboveTable(console)
+    stream = cast(TextIO, above) if terminal else sys.stderr
     with logging_to(stream, settings.log.format, settings.log.level):
         agent = Agent(loaded, read)
         drawing: asyncio.Task[None] | None = None
         if terminal:
-            table = LiveTable(agent.state, console, lambda: f"prober {__version__}  {' '.join(agent.urls)}")
+            table = LiveTable(agent.state, console, above, lambda: f"prober {__version__}  {' '.join(agent.urls)}")
             drawing = asyncio.create_task(table.run())
         try:
             await agent.run()
@@ -234,7 +235,9 @@ def probe(
         observations = asyncio.run(_probe(checks, loaded.settings))
     if as_json:
         found = [to_json(observation) for observation in observations]
-        click.echo(json.dumps(found[0] if len(found) == 1 else found, indent=2, ensure_ascii=False))
+        text = json.dumps(found[0] if len(found) == 1 else found, indent=2, ensure_ascii=False)
+        # What is not printable (a server may have sent it) stands inside a text, where an escape means the same.
+        click.echo("\n".join(escaped(line) for line in text.split("\n")))
     else:
         for observation in observations:
             show(observation, Console(highlight=False))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import io
+import queue
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from rich.console import Console
@@ -77,44 +79,59 @@ def table_of(state: State, now: float, lines: int, title: str) -> Table:
     return table
 
 
+class AboveTable(io.TextIOBase):
+    """A stream for log lines. While the table is drawn they wait for its next stroke: two threads would tear it."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+        self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self.waits = False
+
+    def write(self, text: str) -> int:
+        if line := text.strip("\n"):
+            self._lines.put(line)
+        if not self.waits:
+            self.print()
+        return len(text)
+
+    def print(self) -> None:
+        """Print what waits."""
+        with suppress(queue.Empty):
+            while True:
+                self._console.print(Text(self._lines.get_nowait()), soft_wrap=True)
+
+
 class LiveTable:
     """Redraws the table once a second, in a thread: drawing takes milliseconds that no measurement shall see."""
 
-    def __init__(self, state: State, console: Console, title: Callable[[], str]) -> None:
+    def __init__(self, state: State, console: Console, above: AboveTable, title: Callable[[], str]) -> None:
         self._state = state
         self._console = console
+        self._above = above
         self._title = title
         self._live = Live(console=console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
 
     async def run(self) -> None:
         """Draw until cancelled."""
+        self._above.waits = True
         try:
-            await self._draw()
+            with self._live:
+                while True:
+                    lines = max(3, self._console.size.height - CHROME_LINES)
+                    table = table_of(self._state, time.time(), lines, self._title())
+                    stroke = asyncio.ensure_future(asyncio.to_thread(self._stroke, table))
+                    try:
+                        await asyncio.shield(stroke)
+                    except asyncio.CancelledError:
+                        await stroke  # the terminal is put in order behind the last stroke, not in the middle of it
+                        raise
+                    await asyncio.sleep(REFRESH_SECONDS)
         finally:
             self._console.line()
+            self._above.waits = False
+            self._above.print()
 
-    async def _draw(self) -> None:
-        with self._live:
-            while True:
-                lines = max(3, self._console.size.height - CHROME_LINES)
-                table = table_of(self._state, time.time(), lines, self._title())
-                drawing = asyncio.ensure_future(asyncio.to_thread(self._live.update, table, refresh=True))
-                try:
-                    await asyncio.shield(drawing)
-                except asyncio.CancelledError:
-                    await drawing  # the terminal is put in order behind the last stroke, not in the middle of it
-                    raise
-                await asyncio.sleep(REFRESH_SECONDS)
-
-
-class AboveTable(io.TextIOBase):
-    """A stream for log lines that appear above the live table."""
-
-    def __init__(self, console: Console) -> None:
-        super().__init__()
-        self._console = console
-
-    def write(self, text: str) -> int:
-        if text.strip("\n"):
-            self._console.print(Text(text.rstrip("\n")), soft_wrap=True)
-        return len(text)
+    def _stroke(self, table: Table) -> None:
+        self._above.print()
+        self._live.update(table, refresh=True)

@@ -35,6 +35,8 @@ def checks_of(text: str, kind: str | None, timeout_seconds: float, entities: tup
 
     Raises NothingToProbe with one line that says what is wrong.
     """
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        raise NothingToProbe(f"{printable(text)!r} is not UTF-8; write what is not ASCII percent-encoded")
     for entity in entities:
         for target in entity.targets:
             if target.name == text:
@@ -45,7 +47,8 @@ def checks_of(text: str, kind: str | None, timeout_seconds: float, entities: tup
     for name, probe_kind in PROBES.items():
         if kind not in (None, name) or probe_kind.from_url is None:
             continue
-        for candidate in (text,) if kind is None else (text, f"{name}:{text}", f"{name}://{text}"):
+        # A URL of another kind is no host or name of this one.
+        for candidate in (text,) if kind is None or "://" in text else (text, f"{name}:{text}", f"{name}://{text}"):
             options = probe_kind.from_url(candidate)
             if options is not None:
                 return [_check(name, text, options, timeout_seconds)]
