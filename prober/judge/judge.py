@@ -1,0 +1,563 @@
+"""The judge: fed with what was sent and what came back, it says what that means and what to probe next.
+
+Feed everything that has arrived, then call `decide` once `wake_at` is due: observations of one moment have no order.
+Every `now`, `at` and `sent_at` is the runner's clock, which never goes back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from heapq import heappop, heappush
+from math import inf
+from typing import Any
+
+from prober.failures import Failure, Side, side_of
+from prober.judge.detector import Detector, Evidence
+from prober.judge.observer import Observer
+from prober.judge.outages import Book, moved
+from prober.judge.records import (
+    Confirm,
+    Decisions,
+    Event,
+    Gap,
+    GapCause,
+    GapClosed,
+    GapOpened,
+    Outage,
+    OutageUpdated,
+    ProbeMember,
+    ProbeReference,
+    Request,
+    Settings,
+    StateChanged,
+)
+from prober.judge.rollup import Node, Summary
+from prober.judge.watch import Watch
+from prober.model import Check, Entity, Observation, Reference
+
+SWEEP_SECONDS = 10.0  # what the runner never reported is given up after the check's timeout and two of these
+MEMBERS_PER_CONFIRMATION = 10  # members of a scope in trouble are probed in turn, so many in a confirm_interval
+VOIDS_TO_UNKNOWN = 2
+
+
+class Judge:
+    """The verdicts of one vantage.
+
+    `utc_offset`: Unix time minus the runner's clock. `named`: keys of the references' checks that ask the vantage's
+    resolver for a name.
+    """
+
+    def __init__(
+        self,
+        entities: Iterable[Entity],
+        references: Iterable[Reference],
+        settings: Settings,
+        *,
+        vantage: str = "",
+        utc_offset: float = 0.0,
+        named: frozenset[str] = frozenset(),
+    ) -> None:
+        self.settings = settings
+        self.vantage = vantage
+        self.utc_offset = utc_offset
+        self.wake_at = inf
+        self.watch = Watch(entities, references, settings, named)
+        self._book = Book(vantage, settings)
+        self._active: dict[str, Detector] = {}  # down, or with failures under way
+        self._suspects: set[str] = set()
+        self._dirty: set[str] = set()
+        self._changed: set[str] = set()  # checks whose verdict may have changed
+        self._restored: set[str] = set()
+        self._again: set[str] = set()
+        self._held: set[str] = set()  # wait for another check of their scope to be confirmed
+        self._summary: dict[Node, Summary] = {}  # for one pass
+        self._beside: list[tuple[Observer, float, bool]] = []
+        self._events: list[Event] = []
+        self._sweep_at = 0.0
+
+    def reconfigure(self, entities: Iterable[Entity], references: Iterable[Reference], now: float) -> None:
+        """Take new targets. The events follow at the next `decide`.
+
+        A check stays the same while its key, kind and options do; then its outage, and all that it learned, go on.
+        What is gone (a renamed target is gone, and another is new) has its open outages closed as abandoned: certain
+        up to the last failure, the end unknown. What is new starts unknown. A scope's open outage goes on with those
+        of its frozen members that are left, and is abandoned if none is.
+        """
+        before = self.watch
+        self.watch = after = Watch(entities, references, self.settings, before.named, before)
+        self._events += self._book.carry_over(before, after, self.utc_offset)
+        for key in [key for key in self._active if key not in after.detectors]:
+            del self._active[key]
+        for keys in (self._suspects, self._dirty, self._restored, self._again, self._held):
+            keys &= after.detectors.keys()
+        self._beside = []
+        self._changed = set(after.detectors)
+        self.wake_at = now
+
+    # what the runner tells
+
+    def sent(self, check: Check, at: float, reason: str) -> None:
+        """A probe was sent. Every one of them must be followed by `observe` or `withdrawn`."""
+        if reason == "reference":
+            for observer in self.watch.observers.values():
+                observer.reach.sent(check.key, at)
+                observer.names.sent(check.key, at)
+            return
+        detector = self.watch.detectors.get(check.key)
+        if detector is None:
+            return
+        detector.flight.append(at)
+        if at > detector.last_sent:
+            detector.last_sent = at
+        if reason == "regular":
+            if detector.member_asked is None:
+                detector.regular_at = at
+            detector.member_asked = None
+        if detector.run is not None:
+            if detector.asked is not None and detector.asked <= at + 1e-9:
+                detector.asked = None
+            observer = self.watch.observer_of[detector.key]
+            if not observer.offline:
+                # also when all that failed is settled already: the next failure will want names beside it again
+                resolver = any(evidence.resolver for evidence in detector.run.pending) or any(
+                    side_of(Failure(label.rpartition("/")[2])) is Side.RESOLVER for label in detector.run.failures
+                )
+                self._beside.append((observer, at, resolver))
+            self._mark(detector.key, at)
+
+    def withdrawn(self, check: Check, at: float) -> None:
+        """A probe that was reported as sent will have no result (it was cancelled)."""
+        for observer in self.watch.observers.values():
+            observer.reach.withdrawn(check.key, at)
+            observer.names.withdrawn(check.key, at)
+        detector = self.watch.detectors.get(check.key)
+        if detector is not None and at in detector.flight:
+            detector.flight.remove(at)
+            self._mark(check.key, at)
+
+    def observe(self, observation: Observation, now: float) -> None:
+        """What a probe saw. Decisions follow at `decide`."""
+        if observation.reason == "reference":
+            for observer in self.watch.observers.values():
+                observer.reach.observe(observation)
+                observer.names.observe(observation)
+            self.wake_at = min(self.wake_at, now)
+            return
+        detector = self.watch.detectors.get(observation.check.key)
+        if detector is None or observation.reason == "once":
+            return
+        sent_at = observation.sent_at
+        if sent_at in detector.flight:
+            detector.flight.remove(sent_at)
+        lane = self.watch.observer_of[detector.key].reach
+        if observation.success:
+            lane.note_success(sent_at)
+            if detector.calm():
+                detector.succeeded(observation)
+                return
+            if detector.succeeded(observation):
+                self._restored.add(detector.key)
+            self._changed.add(detector.key)
+        else:
+            lane.note_failure(sent_at)
+            if observation.failure is not None and side_of(observation.failure) is Side.OURS:
+                self._beside.append((self.watch.observer_of[detector.key], now, False))
+                self._changed.add(detector.key)
+            detector.failed(observation)
+        self._active[detector.key] = detector
+        self._mark(detector.key, now)
+
+    def gap(self, begin: float, end: float, cause: GapCause) -> None:
+        """The agent did not run, or could not keep up, from `begin` to `end`: nothing was seen in it.
+
+        The events follow at the next `decide`.
+        """
+        self._book.unobserved(list(self._book.ongoing), begin, end)
+        self._events.append(GapClosed(self._gap(begin, end, cause)))
+        for detector in self.watch.detectors.values():
+            detector.observed = False
+        self._changed.update(self.watch.detectors)
+        self.wake_at = min(self.wake_at, end)
+
+    def clock_step(self, at: float, seconds: float) -> None:
+        """UTC jumped by `seconds` at `at`: open outages keep their durations and move with the clock."""
+        self.utc_offset += seconds
+        self._events.append(GapClosed(self._gap(at, at, GapCause.CLOCK_STEP, seconds)))
+        for node in self._book.ongoing:
+            self._events.append(OutageUpdated(self._book.current(node, self.utc_offset)))
+        self.wake_at = min(self.wake_at, at)
+
+    def wants(self, request: Request, now: float) -> bool:
+        """Ask before sending: is a request still of use? What was answered meanwhile needs no further proof."""
+        if isinstance(request, ProbeReference):
+            key = request.check.key
+            for observer in self.watch.observers.values():
+                for lane in (observer.reach, observer.names):
+                    network = lane.by_check.get(key)
+                    if network is not None and network.asked == request.at and network.asked_check == key:
+                        return True
+            return False
+        detector = self.watch.detectors.get(request.check.key)
+        if detector is None:
+            return False
+        if isinstance(request, ProbeMember):
+            return detector.member_asked == request.at and detector.run is None
+        return detector.asked == request.at
+
+    # what follows
+
+    def decide(self, now: float) -> Decisions:
+        """Everything that follows from what has arrived up to `now`."""
+        requests: list[Request] = []
+        self._observe_ourselves(now, requests)
+        if now >= self._sweep_at:
+            self._sweep(now)
+        while self._dirty:
+            dirty, self._dirty = sorted(self._dirty), set()
+            opened = [key for key in dirty if self._settle(key, now)]
+            self._summary.clear()
+            entities = {self.watch.leaves[key][0].entity for key in dirty if self._is_calm(key)}
+            if entities and self._held:
+                freed = {key for key in self._held if self.watch.leaves[key][0].entity in entities}
+                self._held -= freed
+                self._dirty |= freed
+            for key in opened:
+                self._changed.add(key)
+                # what has failed beside it may be enough now
+                entity = self.watch.leaves[key][0].entity
+                self._dirty.update(
+                    other
+                    for other, detector in self._active.items()
+                    if not detector.down and self.watch.leaves[other][0].entity == entity
+                )
+            for key in dirty:
+                self._ask(key, now, requests)
+            self._summary.clear()
+        self._roll_up(now)
+        self._probe_members(now, requests)
+        for observer, at, resolver in self._beside:
+            requests += observer.reach.ask(at)
+            if resolver:
+                requests += observer.names.ask(at)
+        self._beside.clear()
+        events, self._events = tuple(self._events), []
+        self.wake_at = self._sweep_at if self._active else inf
+        for key in self._again:
+            self._mark(key, now)
+        self._again.clear()
+        return Decisions(events, tuple(requests))
+
+    def _is_calm(self, key: str) -> bool:
+        detector = self.watch.detectors.get(key)
+        return detector is not None and detector.run is None
+
+    def _mark(self, key: str, now: float) -> None:
+        self._dirty.add(key)
+        self.wake_at = min(self.wake_at, now)
+
+    def _observe_ourselves(self, now: float, requests: list[Request]) -> None:
+        for observer in self.watch.observers.values():
+            if observer.reach.changed or observer.names.changed or observer.offline:
+                self._dirty.update(key for key in self._active if self.watch.observer_of[key] is observer)
+            observer.reach.changed = observer.names.changed = False
+            requests += observer.reach.decide(now)
+            requests += observer.names.decide(now)
+            lane = observer.reach
+            if observer.offline and observer.gap is None:
+                first = lane.first_failure if lane.first_failure is not None else now
+                begin = first if lane.last_ok is None else (lane.last_ok + first) / 2
+                silent = tuple(network.name for network in lane.silent)
+                observer.gap = self._gap(begin, None, GapCause.OFFLINE, references=silent)
+                observer.gap_began = begin
+                self._events.append(GapOpened(observer.gap))
+                self._unobserve(observer)
+            elif not observer.offline and observer.gap is not None:
+                back = lane.first_ok if lane.first_ok is not None else now
+                end = back if lane.last_failure is None else (min(lane.last_failure, back) + back) / 2
+                gap = self._gap(observer.gap_began, end, GapCause.OFFLINE, references=observer.gap.references)
+                self._events.append(GapClosed(replace(gap, id=observer.gap.id)))
+                observer.gap = None
+                lane.caught_up()
+                mine = [node for node in self._book.ongoing if self._watched_by(node, observer)]
+                self._book.unobserved(mine, observer.gap_began, end)
+
+    def _watched_by(self, node: Node, observer: Observer) -> bool:
+        return any(self.watch.observer_of.get(leaf.key) is observer for leaf in node.leaves())
+
+    def _unobserve(self, observer: Observer) -> None:
+        for key, detector in self.watch.detectors.items():
+            if self.watch.observer_of[key] is observer:
+                detector.observed = False
+                self._changed.add(key)
+
+    def _sweep(self, now: float) -> None:
+        """Give up what the runner never reported, and ask again for what it never sent."""
+        self._sweep_at = now + SWEEP_SECONDS
+        for key, detector in self._active.items():
+            patience = detector.check.timeout_seconds + 2 * SWEEP_SECONDS
+            detector.flight = [at for at in detector.flight if at > now - patience]
+            if detector.asked is not None and detector.asked < now - 3 * SWEEP_SECONDS:
+                detector.asked = None
+            self._dirty.add(key)
+        for observer in self.watch.observers.values():
+            observer.reach.sweep(now)
+            observer.names.sweep(now)
+
+    def _settle(self, key: str, now: float) -> bool:
+        """Let the references settle what is pending, and open an outage if that is enough. True: it opened."""
+        detector = self.watch.detectors.get(key)
+        if detector is None:
+            return False
+        run, observer = detector.run, self.watch.observer_of[key]
+        if detector.lessons:
+            detector.lessons = [one for one in detector.lessons if self._lesson(detector, one, observer, now)]
+        if run is None:
+            if not detector.lessons:
+                self._active.pop(key, None)
+            return False
+        self._active[key] = detector
+        pending: list[Evidence] = []
+        for evidence in sorted(run.pending, key=lambda one: one.sent_at):
+            vouched = self._vouched(detector, evidence, observer, now)
+            if vouched is None:
+                pending.append(evidence)
+            elif vouched:
+                run.count(evidence)
+                if not detector.observed:
+                    detector.observed = True
+                    self._changed.add(key)
+            else:
+                run.voids += 1
+                if run.voids >= VOIDS_TO_UNKNOWN and detector.observed:
+                    detector.observed = False
+                    self._changed.add(key)
+        run.pending = pending
+        if detector.down or run.total < run.k:
+            return False
+        enough = run.k if self._shared(detector) else run.needed
+        if run.total < enough or detector.awaited(enough) or observer.blocked:
+            return False
+        if any(evidence.sent_at <= run.horizon for evidence in pending):
+            return False
+        if key in self._restored:
+            self._again.add(key)  # first the record of the outage that has just ended, then the next one
+            return False
+        detector.open()
+        return True
+
+    def _vouched(self, detector: Detector, evidence: Evidence, observer: Observer, now: float) -> bool | None:
+        vouched = observer.vouch(evidence.sent_at, beside=True, resolver=evidence.resolver)
+        if vouched is None and evidence.regular:
+            vouched = observer.vouch(evidence.sent_at, beside=False, resolver=evidence.resolver)
+        if vouched is None and now - evidence.sent_at > detector.check.timeout_seconds + SWEEP_SECONDS:
+            return False
+        return vouched
+
+    def _lesson(self, detector: Detector, evidence: Evidence, observer: Observer, now: float) -> bool:
+        """Learn a lost probe if it was not us. True: not known yet."""
+        vouched = observer.clear if evidence.late else self._vouched(detector, evidence, observer, now)
+        if vouched:
+            detector.lost(evidence.sent_at)
+        return vouched is None
+
+    def _shared(self, detector: Detector) -> bool:
+        """Another check of one of its scopes is down, and since that was certain nobody in that scope has answered."""
+        return any(one.certain > one.answered for one in self._summaries(detector))
+
+    def _led(self, detector: Detector) -> bool:
+        """Another check of one of its scopes is nearer to a verdict, and nobody there has answered since its trouble
+        began. Then that one is confirmed first: if it is down, k failures of each other will do.
+        """
+        return any(
+            one.leader is not None
+            and one.leader is not detector
+            and one.leader.run is not None
+            and one.leader.run.first_at > one.answered
+            for one in self._summaries(detector)
+        )
+
+    def _summaries(self, detector: Detector) -> Iterator[Summary]:
+        todo = [parent for leaf in self.watch.leaves[detector.key] for parent in leaf.parents]
+        while todo:
+            node = todo.pop()
+            todo += node.parents
+            if node.scope is not None:
+                if node not in self._summary:
+                    self._summary[node] = Summary(node)
+                yield self._summary[node]
+
+    def _ask(self, key: str, now: float, requests: list[Request]) -> None:
+        """Ask for the next probe beside the regular ones, if one is needed."""
+        detector = self.watch.detectors.get(key)
+        if detector is None or detector.run is None:
+            return
+        run, observer = detector.run, self.watch.observer_of[key]
+        if observer.offline:
+            detector.asked = None
+            return
+        if not detector.down and not observer.blocked:
+            potential = detector.potential()
+            if potential >= run.needed:
+                return
+            if potential >= run.k and (self._shared(detector) or self._led(detector)):
+                self._held.add(key)
+                return
+        at = detector.next_probe(now)
+        if at < inf and (detector.asked is None or at < detector.asked - 1e-9):
+            detector.asked = at
+            requests.append(Confirm(detector.check, at))
+
+    def _roll_up(self, now: float) -> None:
+        """Carry changed verdicts up, members before scopes; open and close outages."""
+        heap: list[tuple[int, str, str, int]] = []
+        nodes: dict[int, Node] = {}
+
+        def push(node: Node) -> None:
+            if id(node) not in nodes:
+                nodes[id(node)] = node
+                heappush(heap, (node.level, node.scope or "", node.name, id(node)))
+
+        for key in self._changed:
+            for leaf in self.watch.leaves.get(key, ()):
+                push(leaf)
+        while heap:
+            node = nodes[heappop(heap)[3]]
+            before = node.value
+            node.value = node.evaluate()
+            if node.value is not None:
+                node.held = node.value
+            if node.scope is not None:
+                self._record(node, now)
+            if node.value != before or node.leaf is not None:
+                for parent in node.parents:
+                    push(parent)
+        self._changed.clear()
+
+    def _record(self, node: Node, now: float) -> None:
+        assert node.scope is not None
+        book = self._book
+        # a check that answered is up even if nothing is known any more a moment later
+        if node in book.ongoing and (node.value if node.leaf is None else not node.leaf.down):
+            self._events.append(book.close(node, self.utc_offset))
+        if node.value is False and node not in book.ongoing:
+            self._events.append(book.open(node, now, self.utc_offset))
+        self._events += book.recovered(node, self.utc_offset)
+        verdict = node.verdict()
+        if verdict is not node.shown:
+            node.shown = verdict
+            self._events.append(StateChanged(node.scope, node.name, node.entity, verdict, node.held, now))
+
+    def _probe_members(self, now: float, requests: list[Request]) -> None:
+        """A member in trouble, or back: see to the others of its scope, in turn."""
+        step = self.settings.confirm_interval_seconds / MEMBERS_PER_CONFIRMATION
+        fresh = sorted(key for key in self._active if key not in self._suspects and self.watch.detectors[key].suspect())
+        self._suspects = {key for key, detector in self._active.items() if detector.suspect()}
+        wanted: dict[str, Detector] = {}
+        for key in fresh:
+            run = self.watch.detectors[key].run
+            since = run.first_at if run is not None else now
+            todo = list(self.watch.leaves[key])
+            while todo:
+                node = todo.pop()
+                for parent in node.parents:
+                    wanted |= {
+                        leaf.key: leaf
+                        for leaf in parent.leaves()
+                        if leaf.run is None and leaf.last_sent < since and leaf.member_asked is None
+                    }
+                    if all(leaf.suspect() for leaf in parent.leaves()):
+                        todo.append(parent)
+        for place, detector in enumerate(sorted(wanted.values(), key=lambda one: (one.last_sent, one.key))):
+            detector.member_asked = now + place * step
+            requests.append(ProbeMember(detector.check, detector.member_asked))
+        wanted = {}
+        for key in sorted(self._restored):
+            todo = [parent for leaf in self.watch.leaves.get(key, ()) for parent in leaf.parents]
+            while todo:
+                node = todo.pop()
+                todo += node.parents
+                wanted |= {leaf.key: leaf for leaf in node.leaves() if leaf.down}
+        self._restored.clear()
+        for place, detector in enumerate(sorted(wanted.values(), key=lambda one: (one.last_sent, one.key))):
+            at = now + place * step
+            if detector.asked is None or at < detector.asked:
+                detector.asked = at
+                requests.append(Confirm(detector.check, at))
+
+    # views
+
+    @property
+    def observer_up(self) -> bool:
+        """Every set of references that is trusted says that this vantage is online."""
+        return not any(observer.offline for observer in self.watch.observers.values())
+
+    def states(self) -> list[StateChanged]:
+        """What is known of every scope now, as the last change of each would say it."""
+        return [
+            StateChanged(node.scope, node.name, node.entity, node.verdict(), node.held, 0.0)
+            for node in self.watch.nodes
+            if node.scope is not None
+        ]
+
+    def ongoing(self) -> list[Outage]:
+        """Every open outage as it stands now, in UTC."""
+        return [self._book.current(node, self.utc_offset) for node in self._book.ongoing]
+
+    def detector(self, key: str) -> Detector | None:
+        """The state of one check, to be read only."""
+        return self.watch.detectors.get(key)
+
+    def _gap(
+        self,
+        begin: float,
+        end: float | None,
+        cause: GapCause,
+        step: float = 0.0,
+        references: tuple[str, ...] = (),
+    ) -> Gap:
+        utc = self.utc_offset
+        name = f"{cause}:{round((begin + utc) * 1000)}"
+        return Gap(name, self.vantage, begin + utc, None if end is None else end + utc, cause, step, references)
+
+    # snapshots
+
+    def snapshot(self, *, history: bool = True) -> dict[str, Any]:
+        """All state as plain JSON-able values. Without `history` it is small; take it with history now and then."""
+        return {
+            "utc_offset": self.utc_offset,
+            "watch": self.watch.snapshot(history),
+            "book": self._book.snapshot(),
+            "suspects": sorted(self._suspects),
+        }
+
+    def restore(
+        self,
+        snapshot: Mapping[str, Any] | None,
+        now: float,
+        *,
+        ongoing: Sequence[Outage] | None = None,
+        closed: Sequence[Outage] = (),
+    ) -> None:
+        """Go on from a snapshot, with the same or with changed targets. To be called once, on a fresh judge.
+
+        The ledger knows better: `ongoing` are its open outages and `closed` those that ended lately (at least since
+        the snapshot was taken), as `Outage` in UTC. What was opened or closed after the snapshot is taken from there;
+        what stands on nothing that is configured now is abandoned. None: the snapshot is the latest. Events follow at
+        `decide`. Whoever restores after a standstill reports it with `gap`.
+        """
+        shift = 0.0
+        if snapshot is not None:
+            shift = snapshot["utc_offset"] - self.utc_offset
+            self.watch.restore(snapshot["watch"], shift, self.vantage)
+            self._suspects = set(snapshot["suspects"]) & self.watch.detectors.keys()
+        past = [moved(outage, -self.utc_offset) for outage in closed]
+        present = None if ongoing is None else [moved(outage, -self.utc_offset) for outage in ongoing]
+        book = None if snapshot is None else snapshot["book"]
+        self._events += self._book.restore(book, shift, self.watch, present, past, self.utc_offset)
+        for key, detector in self.watch.detectors.items():
+            if detector.run is not None or detector.lessons:
+                self._active[key] = detector
+                self._dirty.add(key)
+        self._changed = set(self.watch.detectors)
+        self.wake_at = now
