@@ -1,0 +1,21 @@
+"""The ledger: what happened, on the disk before anything shows it, and there again after a restart."""
+
+from prober.ledger.batch import Heartbeat
+from prober.ledger.files import FILE_NAME, LedgerError
+from prober.ledger.ledger import Ledger
+from prober.ledger.read import cursor_after, read_gaps, read_outages
+from prober.ledger.storage import Absence, Restored
+from prober.ledger.totals import Totals
+
+__all__ = [
+    "FILE_NAME",
+    "Absence",
+    "Heartbeat",
+    "Ledger",
+    "LedgerError",
+    "Restored",
+    "Totals",
+    "cursor_after",
+    "read_gaps",
+    "read_outages",
+]

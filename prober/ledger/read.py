@@ -1,0 +1,142 @@
+"""Questions to a ledger, also to one that a running agent writes, and to a copy on a read-only disk."""
+
+from __future__ import annotations
+
+import base64
+import json
+import sqlite3
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from prober.judge.records import Gap, Outage, Scope
+from prober.ledger.files import LedgerError, broken, ledger_file, passing, reading, version_of
+from prober.ledger.schema import GAP_COLUMNS, OUTAGE_COLUMNS, VERSION, columns, gap_of, outage_of
+
+Opener = Callable[[], AbstractContextManager[sqlite3.Connection]]
+
+
+def cursor_after(outage: Outage) -> str:
+    """Where the page after this outage begins: opaque, safe in a URL."""
+    return base64.urlsafe_b64encode(json.dumps([outage.start, outage.id]).encode()).decode().rstrip("=")
+
+
+def parse_cursor(text: str) -> tuple[float, str]:
+    """Start and id of the outage that was shown last. Raises ValueError for what `cursor_after` never made."""
+    try:
+        start, name = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        if not isinstance(start, float | int) or not isinstance(name, str):
+            raise TypeError
+    except (ValueError, TypeError):
+        raise ValueError(f'"{text[:40]}" is not a cursor; take it from the page before') from None
+    return float(start), name
+
+
+def read_outages(
+    path: Path,
+    *,
+    since: float | None = None,
+    scope: Scope | None = None,
+    name: str | None = None,
+    entity: str | None = None,
+    ongoing: bool = False,
+    limit: int | None = None,
+    after: str | None = None,
+) -> list[Outage]:
+    """Outages of the ledger in directory (or file) `path`, newest start first.
+
+    `since` (Unix seconds): those that were not over by then. `ongoing`: only those that are not over at all. `after`:
+    the page behind that cursor; pages stay in step while outages are added. Raises LedgerError, and ValueError for a
+    cursor that is none.
+    """
+    file = ledger_file(path)
+    return outages_in(
+        file,
+        partial(reading, file),
+        since=since,
+        scope=scope,
+        name=name,
+        entity=entity,
+        ongoing=ongoing,
+        limit=limit,
+        after=after,
+    )
+
+
+def read_gaps(path: Path, *, since: float | None = None, limit: int | None = None) -> list[Gap]:
+    """Gaps of the ledger in directory (or file) `path` not over at `since`, newest first. Raises LedgerError."""
+    file = ledger_file(path)
+    return gaps_in(file, partial(reading, file), since=since, limit=limit)
+
+
+def outages_in(
+    file: Path,
+    opener: Opener,
+    *,
+    since: float | None = None,
+    scope: Scope | None = None,
+    name: str | None = None,
+    entity: str | None = None,
+    ongoing: bool = False,
+    limit: int | None = None,
+    after: str | None = None,
+) -> list[Outage]:
+    """`read_outages` over a connection that `opener` makes."""
+    conditions: list[tuple[str, tuple[Any, ...]]] = [
+        (f'"{column}" = ?', (value,))
+        for column, value in (("scope", scope), ("name", name), ("entity", entity))
+        if value is not None
+    ]
+    if ongoing:
+        conditions.append(('"ongoing" = 1', ()))
+    if since is not None:
+        conditions.append(('("ongoing" = 1 OR max("ended_after", coalesce("ended_by", "ended_after")) >= ?)', (since,)))
+    if after is not None:
+        conditions.append(('("start", "id") < (?, ?)', parse_cursor(after)))
+    order = 'ORDER BY "start" DESC, "id" DESC'
+    rows = _ask(file, opener, f"SELECT {columns(OUTAGE_COLUMNS)} FROM outages", conditions, order, limit)
+    return [_decoded(file, outage_of, row) for row in rows]
+
+
+def gaps_in(file: Path, opener: Opener, *, since: float | None = None, limit: int | None = None) -> list[Gap]:
+    """`read_gaps` over a connection that `opener` makes."""
+    conditions: list[tuple[str, tuple[Any, ...]]] = []
+    if since is not None:
+        conditions.append(('("end" IS NULL OR "end" >= ?)', (since,)))
+    order = 'ORDER BY "begin" DESC, "id" DESC'
+    rows = _ask(file, opener, f"SELECT {columns(GAP_COLUMNS)} FROM gaps", conditions, order, limit)
+    return [_decoded(file, gap_of, row) for row in rows]
+
+
+def _ask(
+    file: Path,
+    opener: Opener,
+    select: str,
+    conditions: list[tuple[str, tuple[Any, ...]]],
+    order: str,
+    limit: int | None,
+) -> list[tuple[Any, ...]]:
+    where = f" WHERE {' AND '.join(text for text, _ in conditions)}" if conditions else ""
+    values = [value for _, several in conditions for value in several]
+    try:
+        with opener() as connection:
+            version = version_of(connection, file)
+            if version < VERSION:
+                raise LedgerError(f"{file}: of ledger version {version}; start this prober's agent on it once")
+            # All at once: a reader that dawdles would keep the writer from ever starting its log anew.
+            return connection.execute(
+                f"{select}{where} {order} LIMIT ?", (*values, -1 if limit is None else limit)
+            ).fetchall()
+    except (sqlite3.Error, OSError) as error:
+        if isinstance(error, OSError) or passing(error):
+            raise LedgerError(f"{file}: cannot be read ({error})") from None
+        raise broken(file, error) from None
+
+
+def _decoded(file: Path, decode: Callable[[tuple[Any, ...]], Any], row: tuple[Any, ...]) -> Any:
+    try:
+        return decode(row)
+    except (ValueError, KeyError, TypeError) as error:
+        raise broken(file, f"a row that no ledger has: {error}") from None

@@ -1,0 +1,189 @@
+"""Outages as `prober outages` prints them: a table for people, JSON and CSV for programs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from math import ceil
+from typing import Any, Final
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from prober.judge.records import Gap, Onset, Outage, OutageClass, rfc3339
+
+_UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+_MINUTES_ENOUGH_SECONDS: Final = 30.0
+"""Bounds this far from the headline or further: its seconds say nothing."""
+_FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+"""What a spreadsheet takes for a formula (OWASP, CSV injection)."""
+_PIPE_COLUMNS: Final = 200
+_WIDE_COLUMNS: Final = 120
+"""From this width on, nothing needs to be wrapped."""
+
+
+def span(seconds: float, *, smallest: int = 1) -> str:
+    """`4.2 s`, `31 s`, `12 min 5 s`, `9 h 31 min`, `2 d 4 h`: rounded to `smallest` seconds, from 10 h on to more."""
+    if seconds < 9.95 and smallest == 1:
+        return f"{seconds:.1f} s".replace(".0 s", " s")
+    rest = round(seconds / smallest) * smallest
+    if rest >= 86_400:  # two units: beyond a day they end with hours
+        rest = round(seconds / 3_600) * 3_600
+    elif rest >= 3_600 and smallest < 60 and rest >= 36_000:
+        rest = round(seconds / 60) * 60
+    parts = []
+    for size, unit in _UNITS:
+        count, rest = divmod(rest, size)
+        if count:
+            parts.append(f"{count} {unit}")
+    return " ".join(parts) or f"0 {'s' if smallest == 1 else 'min'}"
+
+
+def duration(outage: Outage) -> str:
+    """The headline with how far the truth may be from it: `9 h 31 min (±30 s)`.
+
+    `9 h so far` while it goes on (what is certain), `at least 9 h` where a bound is missing.
+    """
+    headline, longest = outage.duration_seconds, outage.duration_max_seconds
+    if outage.ongoing:
+        return f"{_at_least(outage)} so far"
+    if headline is None:
+        return f"at least {_at_least(outage)}"
+    if longest is None:
+        return f"{span(headline)} (at least {_at_least(outage)})"
+    error = max(headline - outage.duration_min_seconds, longest - headline, 0.0)
+    coarse = error >= _MINUTES_ENOUGH_SECONDS and headline >= 60
+    return f"{span(headline, smallest=60 if coarse else 1)} (±{_error(error)})"
+
+
+def _at_least(outage: Outage) -> str:
+    """What is certain, rounded down."""
+    seconds = outage.duration_min_seconds
+    size = 60 if seconds >= 3_600 else 1
+    return span(seconds // size * size)
+
+
+def _error(seconds: float) -> str:
+    """Rounded up: bounds may be called wider than they are, never narrower."""
+    if seconds < 10:
+        return span(ceil(seconds * 10) / 10)
+    size, unit = next(((size, unit) for size, unit in reversed(_UNITS) if seconds <= 100 * size), _UNITS[0])
+    return f"{ceil(seconds / size)} {unit}"
+
+
+def printable(text: str) -> str:
+    """With everything that could steer a terminal or forge a line made visible."""
+    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
+
+
+def when(utc: float) -> str:
+    """`2014-12-22 16:15:00`, UTC."""
+    return (rfc3339(float(round(utc))) or "").replace("T", " ").removesuffix("Z")
+
+
+def outages_table(outages: Iterable[Outage], *, width: int) -> Table:
+    """A table that fits into `width` characters; from 80 on without cutting anything but long names."""
+    wide = width >= _WIDE_COLUMNS
+    table = Table(box=None, pad_edge=False, padding=(0, 2 if wide else 1, 0, 0), header_style="bold")
+    table.add_column("start (UTC)", no_wrap=wide, min_width=10)
+    table.add_column("scope", no_wrap=True)
+    table.add_column("name", overflow="fold", ratio=None if wide else 1)
+    table.add_column("duration", no_wrap=wide, min_width=12)
+    table.add_column("class", no_wrap=True)
+    table.add_column("onset", no_wrap=wide, min_width=6)
+    table.add_column("failures", min_width=9, overflow="fold")
+    for outage in outages:
+        table.add_row(
+            Text(when(outage.start)),
+            Text(outage.scope),
+            Text(printable(outage.name), style="bold"),
+            Text(duration(outage), style="bold red" if outage.ongoing else ""),
+            _class(outage),
+            Text(str(outage.onset), style="yellow" if outage.onset is Onset.PROGRESSIVE else ""),
+            Text(_failures(outage.failures, wide)),
+        )
+    return table
+
+
+def _class(outage: Outage) -> Text:
+    if outage.ongoing:
+        return Text("ONGOING", style="bold red")
+    return Text(str(outage.outage_class), style="red" if outage.outage_class is OutageClass.OUTAGE else "dim")
+
+
+def _failures(failures: Mapping[str, int], wide: bool) -> str:
+    """The most frequent ones; without the operation where there is no room for it."""
+    most = sorted(failures.items(), key=lambda item: (-item[1], item[0]))
+    shown = [f"{printable(label if wide else label.rpartition('/')[2])} {count}" for label, count in most[:2]]
+    return ", ".join(shown) + (f", +{len(most) - 2}" if len(most) > 2 else "")
+
+
+def print_outages(outages: Sequence[Outage], gaps: Sequence[Gap], console: Console) -> None:
+    """The table, and a line on what this vantage could not see. In a pipe: no colours, and a line for each outage."""
+    if outages:
+        page = console if console.is_terminal else Console(file=console.file, width=_PIPE_COLUMNS, color_system=None)
+        page.print(outages_table(outages, width=page.width))
+    else:
+        console.print("no outages", highlight=False)
+    if line := blind_line(gaps):
+        console.print(Text(line, style="dim"), soft_wrap=True)
+
+
+def blind_line(gaps: Iterable[Gap]) -> str:
+    """`nothing known in 3 gaps (offline 2, stopped 1), 12 min in all`; empty if there was none."""
+    causes: dict[str, int] = {}
+    seconds, going_on = 0.0, False
+    for gap in gaps:
+        if gap.end == gap.begin:  # a clock step: nothing was missed
+            continue
+        causes[str(gap.cause)] = causes.get(str(gap.cause), 0) + 1
+        seconds += 0.0 if gap.end is None else max(0.0, gap.end - gap.begin)
+        going_on |= gap.end is None
+    if not causes:
+        return ""
+    count = sum(causes.values())
+    listed = ", ".join(f"{cause} {number}" for cause, number in sorted(causes.items()))
+    tail = ", one goes on" if going_on else ""
+    where = f"{count} {'gap' if count == 1 else 'gaps'} ({listed})"
+    return f"nothing known in {where}, {span(seconds)} in all{tail}"
+
+
+def as_json(outages: Iterable[Outage]) -> str:
+    """A list, as /api/v1/outages has it."""
+    return json.dumps([outage.to_json() for outage in outages], indent=2, ensure_ascii=False)
+
+
+CSV_COLUMNS: Final = (
+    "start", "end", "scope", "name", "entity", "vantage", "class", "ongoing", "duration_seconds",
+    "duration_min_seconds", "duration_max_seconds", "started_after", "started_by", "ended_after", "ended_by",
+    "detected_at", "onset", "degraded_since", "restored_first", "restored_full", "flaps", "unobserved_seconds",
+    "failures", "members", "note", "id",
+)  # fmt: skip
+"""Everything that an outage's JSON has, what people look for first."""
+
+
+def as_csv(outages: Iterable[Outage]) -> str:
+    """RFC 4180, with a header; empty where a value is not known. No cell is a formula to a spreadsheet."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(CSV_COLUMNS)
+    for outage in outages:
+        values = outage.to_json()
+        writer.writerow([_cell(values[column]) for column in CSV_COLUMNS])
+    return text.getvalue()
+
+
+def _cell(value: Any) -> str | int | float:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return value
+    if isinstance(value, Mapping):
+        value = " ".join(f"{key}={count}" for key, count in value.items())
+    text = printable(str(value))
+    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
