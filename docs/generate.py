@@ -15,19 +15,26 @@ from prober.metrics import CHECK_FAMILIES, TARGET_FAMILIES, Family, kind_familie
 from prober.model import Check, Entity, Observation, Target
 from prober.probes import PROBES
 from prober.runner import Figures
+from prober.scopes import ENTITY_NETWORKS, SCOPE_FAMILIES, VANTAGE_FAMILIES
 from prober.selfmetrics import AgentCollector, ReloadFigures, make_registry
 from prober.state import CERTIFICATE_EXPIRY, CheckState, State
 
 INTRODUCTION = """\
 # Metrics
 
-Written by `make docs` from the tables in the code (`prober/metrics.py`, `prober/selfmetrics.py` and each kind of
-probe). Do not edit it.
+Written by `make docs` from the tables in the code (`prober/metrics.py`, `prober/scopes.py`,
+`prober/selfmetrics.py` and each kind of probe). Do not edit it.
 
 `/metrics` answers in the text format, version 0.0.4. Every series has the label `vantage`: the name of the vantage in
 the settings, `local` if it has none. Metrics that blackbox_exporter has too have its names. A phase that was not
 reached and a fact that was not learned are absent, never zero; a check that has not been probed yet has
 `prober_probes_total` 0 and nothing else.
+"""
+
+SCOPES = """\
+Scopes are checks, targets, networks, sites and entities. Labels: `scope`, `name` (unique within its scope; of a check
+`target/check`), `entity`, and where they apply `country`, `network`, `site` and `hosted_in`. What an outage's bounds
+mean is said in ARCHITECTURE.md. `prober_up` is absent for what was never seen up.
 """
 
 LIBRARY = ("process_", "python_")
@@ -95,6 +102,20 @@ def of_targets() -> Iterator[Row]:
         yield Row(family.name, family.type, further_labels(family, state), family.help)
 
 
+def of_scopes() -> Iterator[Row]:
+    """What is said of every scope."""
+    for family in SCOPE_FAMILIES:
+        yield Row(family.name, family.type, family.labels, family.help)
+    name, text = ENTITY_NETWORKS
+    yield Row(name, "gauge", ("state",), f"{text} (labels `entity` and `state` only)")
+
+
+def of_vantage() -> Iterator[Row]:
+    """What is said of the vantage."""
+    for family in VANTAGE_FAMILIES:
+        yield Row(family.name, family.type, (), family.help)
+
+
 def of_kinds() -> Iterator[tuple[Row, list[str]]]:
     """What kinds bring, each metric once, with the kinds that have it."""
     rows: dict[str, tuple[Row, list[str]]] = {}
@@ -155,6 +176,10 @@ def text() -> str:
             table((row for row, _ in of_kinds()), kinds),
             "## Of each target\n\nLabels: `target`, and those of the table that the targets file gives.\n",
             table(of_targets()),
+            "## Of each scope\n\n" + SCOPES,
+            table(of_scopes()),
+            "## Of the vantage\n",
+            table(of_vantage()),
             "## Of the agent\n",
             table(of_agent()),
             "And `process_*` and `python_*`, which prometheus_client exports of every Python process.\n",

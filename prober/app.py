@@ -13,11 +13,15 @@ from functools import partial
 from typing import Final
 
 from prober import __version__
+from prober.api import Api
 from prober.clock import SystemClock
 from prober.config import Config, ConfigError
 from prober.contract import Io
 from prober.deadline import StallMeter
 from prober.failures import Failure, Operation
+from prober.judge.records import Settings as JudgeSettings
+from prober.judging import Judging
+from prober.ledger import Ledger, LedgerError
 from prober.logs import OncePerCause
 from prober.metrics import Exposition
 from prober.model import Check, Observation
@@ -26,6 +30,7 @@ from prober.net.resolver import StubResolver
 from prober.probes import PROBES
 from prober.runner import Runner
 from prober.schedule import Budgets
+from prober.scopes import ScopeExposition
 from prober.selfmetrics import AgentCollector, ReloadFigures, make_registry
 from prober.state import State
 from prober.web.attribution import Attribution
@@ -36,7 +41,7 @@ from prober.web.webconfig import WebConfig
 log = logging.getLogger(__name__)
 
 DESCRIPTION: Final = "Reachability measurements by prober: a few echo requests, DNS queries and page fetches a minute"
-FIXED_WHILE_RUNNING: Final = ("vantage", "listen", "data_dir", "contact", "log")
+FIXED_WHILE_RUNNING: Final = ("vantage", "listen", "data_dir", "judgement", "retention", "contact", "log")
 """Settings that a reload cannot change: they are in every series, socket or line from the start."""
 
 
@@ -82,6 +87,9 @@ class Agent:
         self._changes = _Changes()
         self._runner: Runner | None = None
         self._web: WebFace | None = None
+        self._judging: Judging | None = None
+        limits = loaded.config.settings.limits
+        self._budgets = Budgets(limits.packets_per_second, limits.per_prefix_per_second)
         self.state = State(loaded.config.entities)
         self.figures = ReloadFigures()
 
@@ -100,16 +108,18 @@ class Agent:
         settings = config.settings
         clock, meter = SystemClock(), StallMeter()
         async with AsyncExitStack() as stack:
+            judging = self._judging = await self._open_judging(stack, clock)
             io, pinger = await stack.enter_async_context(open_io(settings.contact, self._permits))
             runner = self._runner = Runner(
                 clock=clock,
                 io=io,
                 kinds=PROBES,
-                budgets=_budgets(config),
+                budgets=self._budgets,
                 concurrency=settings.limits.concurrency,
                 meter=meter,
                 sinks=(self.state.observe, self._changes.observe),
                 stagger=settings.vantage.index / settings.vantage.of,
+                listener=judging,
             )
             collector = AgentCollector(
                 clock=clock,
@@ -119,20 +129,24 @@ class Agent:
                 reload=self.figures,
             )
             registry, meter.on_stall = make_registry(collector, runner.figures)
-            exposition = Exposition(settings.vantage.name, self.state, PROBES, registry)
+            scopes = ScopeExposition(settings.vantage.name, judging, lambda: self._loaded.config.entities)
+            exposition = Exposition(settings.vantage.name, self.state, PROBES, registry, scopes.render)
             self._took(self._loaded, clock.utc())
-            self._web = await self._listen(stack, exposition)
+            api = Api(settings.vantage.name, judging, lambda: self._loaded.config.entities)
+            self._web = await self._listen(stack, exposition, api)
             self._handle_signals(stack)
-            runner.update(_checks(config))
-            if any(check.kind == "icmp" for check in _checks(config)):
+            runner.update(_checks(config), _reference_checks(config))
+            if any(check.kind == "icmp" for check in (*_checks(config), *_reference_checks(config))):
                 pinger.try_open()
             # What was built by now lives as long as the agent: the collector need not look at it again and again.
             gc.collect()
             gc.freeze()
             meter.start()
             stack.callback(meter.stop)
+            stack.push_async_callback(judging.stop)
             stack.push_async_callback(runner.stop)
             runner.start()
+            judging.start(runner)
             log.info("running", extra={"version": __version__, "vantage": settings.vantage.name, **_sizes(config)})
             await self._stop.wait()
             log.info("stopping")
@@ -143,6 +157,7 @@ class Agent:
         """Read the files again and go on with what they say. A bad file changes nothing and raises ConfigError."""
         assert self._runner is not None
         assert self._web is not None
+        assert self._judging is not None
         async with self._reloading:
             try:
                 loaded = await asyncio.to_thread(self._load)
@@ -159,7 +174,10 @@ class Agent:
             self._took(loaded, SystemClock().utc())
             self.state.replace(config.entities)
             self._changes.keep(check.key for check in _checks(config))
-            self._runner.update(_checks(config), (_budgets(config), config.settings.limits.concurrency))
+            limits = config.settings.limits
+            self._budgets.change(limits.packets_per_second, limits.per_prefix_per_second)
+            self._runner.update(_checks(config), _reference_checks(config), limits.concurrency)
+            self._judging.reconfigure(config.entities, config.references)
             await self._web.replace(loaded.web)
             log.info("configuration reloaded", extra=_sizes(config))
 
@@ -174,11 +192,40 @@ class Agent:
         for left_out in opted_out:
             log.warning("on the opt-out list, not probed", extra={"what": left_out})
 
-    async def _listen(self, stack: AsyncExitStack, exposition: Exposition) -> WebFace:
+    async def _open_judging(self, stack: AsyncExitStack, clock: SystemClock) -> Judging:
+        """The ledger, and the judge as it was left in it."""
+        config = self._loaded.config
+        settings = config.settings
+        try:
+            ledger = await Ledger.open(settings.data_dir, now=clock.now(), utc=clock.utc())
+        except LedgerError as error:
+            raise CannotStart(str(error)) from error
+        stack.push_async_callback(ledger.close)
+        judgement = settings.judgement
+        judging = Judging(
+            vantage=settings.vantage.name,
+            settings=JudgeSettings(
+                false_outages_per_year=judgement.false_outages_per_year,
+                confirm_interval_seconds=judgement.confirm_interval,
+                blip_seconds=judgement.blip,
+                flap_window_seconds=judgement.flap_window,
+                onset_look_back_seconds=judgement.onset_look_back,
+            ),
+            kinds=PROBES,
+            entities=config.entities,
+            references=config.references,
+            clock=clock,
+            ledger=ledger,
+            retention_seconds=settings.retention,
+        )
+        await judging.restore()
+        return judging
+
+    async def _listen(self, stack: AsyncExitStack, exposition: Exposition, api: Api) -> WebFace:
         settings = self._loaded.config.settings
         contact = settings.contact
         attribution = Attribution(contact, DESCRIPTION) if contact is not None else None
-        views = Views(exposition.render, self._why_not_ready, self.reload, lambda: attribution)
+        views = Views(exposition.render, self._why_not_ready, self.reload, api, lambda: attribution)
         web = await stack.enter_async_context(WebFace(views, self._loaded.web))
         try:
             await web.start(settings.listen.host, settings.listen.port)
@@ -254,9 +301,8 @@ def _checks(config: Config) -> list[Check]:
     return [check for entity in config.entities for target in entity.targets for check in target.checks]
 
 
-def _budgets(config: Config) -> Budgets:
-    limits = config.settings.limits
-    return Budgets(limits.packets_per_second, limits.per_prefix_per_second)
+def _reference_checks(config: Config) -> list[Check]:
+    return [check for reference in config.references for check in reference.checks]
 
 
 def _sizes(config: Config) -> dict[str, int]:

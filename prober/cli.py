@@ -6,18 +6,24 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TextIO, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TextIO, TypeVar, cast, get_args
 
 import click
 from rich.console import Console
 
 from prober import __version__
-from prober.config import Config, ConfigError, Settings, check_files, json_schema, load, load_settings
+from prober.api import parse_since
+from prober.config import Config, ConfigError, Problem, Settings, check_files, json_schema, load, load_settings
 from prober.config.settings import parse_listen
 from prober.duration import format_duration, parse_duration
 from prober.failures import FAILURES
+from prober.judge.records import Scope
 from prober.logs import escaped, logging_to
 from prober.probes import PROBES
 
@@ -34,7 +40,8 @@ CONTEXT: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 11
 
 def fail(message: str) -> NoReturn:
     """End with exit code 2 and one or more lines on stderr."""
-    click.echo(message, err=True)
+    with suppress(OSError):  # the exit code says it, too
+        click.echo(message, err=True)
     sys.exit(USAGE)
 
 
@@ -67,13 +74,14 @@ class DurationType(click.ParamType[float]):
 @click.group(context_settings=CONTEXT, no_args_is_help=True)
 @click.version_option(__version__, "-V", "--version", message="prober %(version)s")
 def cli() -> None:
-    """Ping, resolve and fetch targets, and export what was seen as Prometheus metrics.
+    """Ping, resolve and fetch targets, judge what was seen, keep a ledger of outages, and export Prometheus metrics.
 
     \b
     prober run                         watch the shipped targets (North Korea)
     prober run my-targets.yml          watch your own
     prober check my-targets.yml        validate a file before the agent sees it
     prober probe https://example.org/  probe once, with every phase
+    prober outages                     what was unreachable, from when to when, give or take how much
     """
 
 
@@ -81,6 +89,7 @@ def cli() -> None:
 @click.argument("targets", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--config", "-c", type=click.Path(path_type=Path), help="settings file; all settings have defaults")
 @click.option("--listen", type=ListenType(), help="address and port to serve on  [default: 127.0.0.1:9911]")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="directory of the ledger  [default: data]")
 @click.option("--log-format", type=click.Choice(["logfmt", "json"]), help="[default: logfmt]")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="[default: info]")
 @click.option("--plain", is_flag=True, help="log lines instead of the live table, also in a terminal")
@@ -88,6 +97,7 @@ def run(
     targets: tuple[Path, ...],
     config: Path | None,
     listen: Any,
+    data_dir: Path | None,
     log_format: str | None,
     log_level: str | None,
     plain: bool,
@@ -105,6 +115,8 @@ def run(
             update["targets"] = targets
         if listen is not None:
             update["listen"] = listen
+        if data_dir is not None:
+            update["data_dir"] = data_dir
         given = {"format": log_format, "level": log_level}
         update["log"] = settings.log.model_copy(update={key: value for key, value in given.items() if value})
         settings = settings.model_copy(update=update)
@@ -164,6 +176,7 @@ def check(files: tuple[Path, ...], schema: Any, as_json: bool) -> None:
     if not files:
         raise click.UsageError("give at least one file to check, or --schema")
     result = check_files(files)
+    result = replace(result, problems=result.problems + tuple(_problems_of_web(result.summaries)))
     if as_json:
         problems = [
             {"file": p.file, "line": p.line, "key": p.key, "message": p.message, "code": p.code}
@@ -179,6 +192,18 @@ def check(files: tuple[Path, ...], schema: Any, as_json: bool) -> None:
                 click.echo(f"{summary.file}: remark: {remark}")
     if result.problems:
         sys.exit(USAGE)
+
+
+def _problems_of_web(summaries: Iterable[Any]) -> Iterator[Problem]:
+    """What is wrong with the web.yml of each settings file that is fine itself."""
+    from prober.web.webconfig import read_web_config
+
+    for summary in summaries:
+        if summary.kind == "settings" and (file := load_settings(Path(summary.file)).web.config_file) is not None:
+            try:
+                read_web_config(file)
+            except ConfigError as error:
+                yield from error.problems
 
 
 def _summary_json(summary: Any) -> dict[str, Any]:
@@ -253,6 +278,67 @@ async def _probe(checks: list[Any], settings: Settings) -> list[Any]:
         return await probe_once(checks, io)
 
 
+class TimeType(click.ParamType[float]):
+    """A moment in RFC 3339, or how long ago (`30d`, `12h`); Unix seconds."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, float):
+            return value
+        with suppress(ValueError):
+            return time.time() - parse_duration(str(value))
+        try:
+            return parse_since(str(value))
+        except ValueError as error:
+            self.fail(f"{error}, or how long ago: 30d", param, ctx)
+
+
+@cli.command(context_settings=CONTEXT)
+@click.option("--data-dir", type=click.Path(path_type=Path), help="directory of the ledger  [default: the settings']")
+@click.option("--config", "-c", type=click.Path(path_type=Path), help="settings file, for its data_dir")
+@click.option("--since", type=TimeType(), help="not over by then: 2014-12-22, 2014-12-22T16:15:00Z, or 30d ago")
+@click.option("--scope", type=click.Choice(get_args(Scope)), help="only this scope")
+@click.option("--name", help="only this entity, network, site, target or target/check")
+@click.option("--ongoing", is_flag=True, help="only what is not over")
+@click.option("--json", "to_json", is_flag=True, help="print a JSON list and nothing else")
+@click.option("--csv", "to_csv", is_flag=True, help="print CSV and nothing else")
+def outages(
+    data_dir: Path | None,
+    config: Path | None,
+    since: float | None,
+    scope: Scope | None,
+    name: str | None,
+    ongoing: bool,
+    to_json: bool,
+    to_csv: bool,
+) -> None:
+    """List the outages in the ledger, newest first, also while the agent runs.
+
+    \b
+    prober outages                            everything, as a table
+    prober outages --since 30d --scope entity the last month, by country
+    prober outages --ongoing --json           what is not over, for a program
+    """
+    from prober.ledger import LedgerError, read_gaps, read_outages
+    from prober.ledger_cli import as_csv, as_json, print_outages
+
+    if to_json and to_csv:
+        raise click.UsageError("--json and --csv exclude each other: choose one")
+    directory = data_dir if data_dir is not None else _or_exit(lambda: load_settings(config)).data_dir
+    try:
+        found = read_outages(directory, since=since, scope=scope, name=name, ongoing=ongoing)
+        gaps = [] if to_json or to_csv else read_gaps(directory, since=since)
+    except LedgerError as error:
+        fail(f"prober outages: {error}")
+    if to_json:
+        click.echo(as_json(found))
+    elif to_csv:
+        click.echo(as_csv(found), nl=False)
+    else:
+        print_outages(found, gaps, Console(highlight=False))
+
+
 @cli.command(context_settings=CONTEXT)
 def failures() -> None:
     """List the vocabulary of failures: whose trouble each one is and what it means."""
@@ -267,10 +353,21 @@ def _or_exit(read: Callable[[], T]) -> T:
         fail(str(error))
 
 
+def _give_up_stdout() -> None:
+    """Nothing more can be written; what is still in the buffer must not fail again at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def main() -> None:
     """The entry point. What was wrong with the command line is said in one line."""
+    # Started with a standard stream closed: nobody is to be told anything there.
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal without bars is no reason to fail
     try:
         status = cli(prog_name="prober", standalone_mode=False)
+        sys.stdout.flush()
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "prober"
         fail(f"{command}: {error.format_message()} (see {command} --help)")
@@ -279,6 +376,9 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
     except BrokenPipeError:  # `prober check ... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up_stdout()
         sys.exit(NEGATIVE)
+    except OSError as error:  # a full disk behind a redirection
+        _give_up_stdout()
+        fail(f"prober: cannot write the result: {error.strerror or error}")
     sys.exit(status if isinstance(status, int) else 0)

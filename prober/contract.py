@@ -134,16 +134,21 @@ class Io:
 
         Sets `attempt.address`. Raises ProbeFailure: the resolver's, or OPTED_OUT.
         """
+        self.heed_opt_out(attempt, host)
         with attempt.phase("resolve", Operation.RESOLVE):
             try:
                 address = str(ip_address(host))
             except ValueError:
                 address = await self.resolver.resolve(host, family)
         attempt.operation = Operation.PREPARE
-        if not self.permit(address):
-            attempt.fail(Failure.OPTED_OUT, f"{address} is on the opt-out list")
+        self.heed_opt_out(attempt, address)
         attempt.address = address
         return address
+
+    def heed_opt_out(self, attempt: Attempt, host: str) -> None:
+        """Fail with OPTED_OUT if `host`, a name or an address, must not be probed."""
+        if not self.permit(host):
+            attempt.fail(Failure.OPTED_OUT, f"{host} is on the opt-out list", Operation.PREPARE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,9 +62,8 @@ def table_of(state: State, now: float, lines: int, title: str) -> Table:
     table.add_column("target", no_wrap=True, ratio=3)
     table.add_column("check", no_wrap=True, ratio=1)
     table.add_column("last result", no_wrap=True, ratio=4)
-    table.add_column("took", justify="right", no_wrap=True, ratio=1)
-    table.add_column("loss", justify="right", no_wrap=True, ratio=1)
-    table.add_column("ago", justify="right", no_wrap=True, ratio=1)
+    for name, width in (("took", 9), ("loss", 5), ("ago", 5)):
+        table.add_column(name, justify="right", no_wrap=True, width=width)
     for one in states[:lines]:
         words, style = verdict_of(one)
         last, loss = one.last, one.loss_ratio

@@ -76,6 +76,10 @@ def _duration(state: CheckState) -> Iterable[tuple[Labels, float]]:
     return () if state.last is None else (("", state.last.duration_seconds),)
 
 
+def _timeout(state: CheckState) -> Iterable[tuple[Labels, float]]:
+    return () if state.last is None else (("", state.check.timeout_seconds),)
+
+
 def _last_run(state: CheckState) -> Iterable[tuple[Labels, float]]:
     return () if state.last is None else (("", state.last.utc),)
 
@@ -138,6 +142,7 @@ def target_labels(state: CheckState) -> Labels:
 CHECK_FAMILIES: Final[tuple[Family, ...]] = (
     Family("probe_success", "gauge", "Whether the last probe succeeded", _success),
     Family("probe_duration_seconds", "gauge", "How long the last probe took", _duration),
+    Family("probe_timeout_seconds", "gauge", "How long a probe may take", _timeout),
     Family("probe_dns_lookup_time_seconds", "gauge", "How long the last probe took to find the address", _lookup),
     Family("probe_ip_protocol", "gauge", "IP version of the last probe: 4 or 6", _ip_protocol),
     Family(
@@ -199,10 +204,18 @@ class Exposition:
 
     content_type = "text/plain; version=0.0.4; charset=utf-8"
 
-    def __init__(self, vantage: str, state: State, kinds: Mapping[str, Kind], registry: CollectorRegistry) -> None:
+    def __init__(
+        self,
+        vantage: str,
+        state: State,
+        kinds: Mapping[str, Kind],
+        registry: CollectorRegistry,
+        further: Callable[[], AsyncIterator[bytes]] | None = None,
+    ) -> None:
         self._vantage = label("vantage", vantage)
         self._state = state
         self._registry = registry
+        self._further = further
         # A metric that several kinds share (a certificate's expiry) is one family.
         families: dict[str, tuple[Family, dict[str, Family]]] = {}
         for kind, family in kind_families(kinds):
@@ -233,6 +246,9 @@ class Exposition:
                 yield piece
         for family in TARGET_FAMILIES:
             async for piece in _slices(family, list(rows_by_target.values())):
+                yield piece
+        if self._further is not None:
+            async for piece in self._further():
                 yield piece
 
     def _own(self) -> Iterator[str]:

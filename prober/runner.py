@@ -12,8 +12,9 @@ import itertools
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Hashable, Iterable, Mapping
-from typing import Final, Literal, TypeAlias
+from collections.abc import Callable, Coroutine, Hashable, Iterable, Mapping
+from enum import IntEnum
+from typing import Final, Literal, Protocol, TypeAlias
 
 from prober.clock import Anchor, Clock, Timer
 from prober.contract import Attempt, Io, Kind, ProbeFailure
@@ -21,7 +22,7 @@ from prober.deadline import Deadline, StallMeter
 from prober.failures import Failure, Operation
 from prober.logs import OncePerCause
 from prober.model import Check, Observation
-from prober.schedule import Budgets, budget_key, first_round, following_round, phase_seconds
+from prober.schedule import Budgets, budget_key, first_round, following_round, next_round, phase_seconds
 
 log = logging.getLogger(__name__)
 
@@ -31,21 +32,77 @@ Sink: TypeAlias = Callable[[Observation], None]
 Reason: TypeAlias = Literal["regular", "confirmation", "reference", "once"]
 
 
+class Listener(Protocol):
+    """Who follows every probe of the schedule from its start to its result: the judge's ears."""
+
+    def sent(self, check: Check, at: float, reason: Reason) -> None:
+        """A probe begins. It is followed by `observe` with the same `sent_at`, or by `withdrawn`."""
+
+    def observe(self, observation: Observation) -> None:
+        """What it saw."""
+
+    def withdrawn(self, check: Check, at: float) -> None:
+        """It will have no result."""
+
+    def looked_at_clock(self, at: float, offset_seconds: float, stepped_seconds: float | None) -> None:
+        """Unix time less the runner's clock, once a second; and by how much the host's clock was stepped, if it was."""
+
+
 class _Entry:
-    """A check on the schedule."""
+    """A check on the schedule, a target's or a reference's."""
 
-    __slots__ = ("budget_key", "check", "due", "gone", "kind", "packets", "phase", "round_due", "running")
+    __slots__ = (
+        "budget_key",
+        "check",
+        "due",
+        "due_order",
+        "gone",
+        "kind",
+        "packets",
+        "phase",
+        "reason",
+        "running",
+        "successor",
+        "unlocated",
+    )
 
-    def __init__(self, check: Check, kind: Kind, phase: float) -> None:
+    def __init__(self, check: Check, kind: Kind, phase: float, reason: Reason) -> None:
         self.check = check
+        self.reason: Reason = reason  # of its rounds
         self.kind = kind
         self.phase = phase
         self.packets = kind.packets(check.options)
-        self.budget_key: Hashable = budget_key(kind.host(check.options))
+        host = kind.host(check.options)
+        self.budget_key: Hashable = budget_key(host)
+        # A name's packets are charged to the prefix of its address, which is looked up before the first of them.
+        self.unlocated: str | None = host if isinstance(self.budget_key, str) else None
+        self.successor: _Entry | None = None  # waits until our round is over
         self.due = 0.0  # of the next round
-        self.round_due = 0.0  # of the round under way
-        self.running = False
+        self.due_order = -1  # which item of the heap stands for it
+        self.running = False  # a round of the schedule
         self.gone = False
+
+
+class _Stage(IntEnum):
+    """What a probe waits for."""
+
+    DUE = 0
+    PREFIX = 1
+    WHOLE = 2
+    PLACE = 3
+
+
+class _Round:
+    """A probe that is to be made."""
+
+    __slots__ = ("due", "entry", "reason", "scheduled", "wanted")
+
+    def __init__(self, entry: _Entry, due: float, reason: Reason, wanted: Callable[[float], bool] | None) -> None:
+        self.entry = entry
+        self.due = due
+        self.reason = reason
+        self.wanted = wanted  # asked before each step of one that was asked for: is it still of use?
+        self.scheduled = wanted is None  # or displaces one that is
 
 
 class Figures:
@@ -62,7 +119,7 @@ class Figures:
 class Runner:
     """Runs the checks. `start()` on a running loop, `update()` whenever the set of checks changes, `stop()` at the end.
 
-    `stagger` in [0, 1) shifts all phases (vantage index/of). Every observation goes to each of `sinks` in order.
+    `stagger` in [0, 1) shifts all phases (vantage index/of). The listener, then each of `sinks` gets every observation.
     """
 
     def __init__(
@@ -76,6 +133,7 @@ class Runner:
         meter: StallMeter,
         sinks: Iterable[Sink],
         stagger: float = 0.0,
+        listener: Listener | None = None,
     ) -> None:
         self._clock = clock
         self._io = io
@@ -85,11 +143,13 @@ class Runner:
         self._meter = meter
         self._sinks = tuple(sinks)
         self._stagger = stagger
+        self._listener = listener
         self._anchor = Anchor(clock)
         self._entries: dict[str, _Entry] = {}
-        self._heap: list[tuple[float, int, Callable[[_Entry, float], None], _Entry]] = []
+        self._references: dict[str, _Entry] = {}
+        self._heap: list[tuple[float, int, _Stage, _Entry | _Round]] = []
         self._order = itertools.count()
-        self._waiting: deque[_Entry] = deque()  # for one of the `concurrency` places
+        self._waiting: deque[_Round] = deque()  # for one of the `concurrency` places
         self._holding = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: Timer | None = None
@@ -119,34 +179,64 @@ class Runner:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def update(self, checks: Iterable[Check], limits: tuple[Budgets, int] | None = None) -> None:
-        """Run these checks from now on. A check that stays as it was keeps its schedule; a new one begins at once."""
-        if limits is not None:
-            self._budgets, self._concurrency = limits
-        now = self._clock.now()
+    def update(self, checks: Iterable[Check], references: Iterable[Check] = (), concurrency: int | None = None) -> None:
+        """Run these checks from now on. A check that stays as it was keeps its schedule; a new one begins at once.
+
+        `references` have rounds of their own too, but are no targets: their observations have the reason `reference`.
+        """
+        self._concurrency = concurrency or self._concurrency
+        self._entries = self._scheduled(self._entries, checks, "regular")
+        self._references = self._scheduled(self._references, references, "reference")
+        self._arm()
+
+    def _scheduled(self, before: dict[str, _Entry], checks: Iterable[Check], reason: Reason) -> dict[str, _Entry]:
+        now, offset = self._clock.now(), self._anchor.offset_seconds
         entries: dict[str, _Entry] = {}
         for check in checks:
-            old = self._entries.get(check.key)
+            old = before.get(check.key)
             if old is not None and old.check == check:
                 entries[check.key] = old
                 continue
-            kind = self._kinds[check.kind]
-            entry = _Entry(check, kind, phase_seconds(check.key, check.interval_seconds, self._stagger))
-            offset = self._anchor.offset_seconds
-            start = first_round(now + offset, entry.phase, check.interval_seconds, check.timeout_seconds)
+            phase = phase_seconds(check.key, check.interval_seconds, self._stagger)
+            entry = _Entry(check, self._kinds[check.kind], phase, reason)
+            if old is None:
+                start = first_round(now + offset, phase, check.interval_seconds, check.timeout_seconds)
+            else:  # changed: it keeps to the grid, so that reloads bring no rounds, and lets the old round end first
+                start = next_round(now + offset, phase, check.interval_seconds)
+                if old.running:
+                    entry.running, old.successor = True, entry
             entry.due = start - offset
             entries[check.key] = entry
-            self._push(entry.due, self._due, entry)
-        for key, entry in self._entries.items():
+            self._put_down(entry)
+        for key, entry in before.items():
             if entries.get(key) is not entry:
                 entry.gone = True
-        self._entries = entries
-        self._arm()
+        return entries
+
+    def request(
+        self, check: Check, at: float, reason: Reason, wanted: Callable[[float], bool], *, displace: bool = False
+    ) -> None:
+        """Probe `check` at `at`, unless `wanted` says by then that it is of no use any more.
+
+        A reference goes ahead of all budgets, since a failure counts only with a reference beside it; it is charged all
+        the same. `displace`: in the place of the check's next regular round.
+        """
+        entry = (self._references if reason == "reference" else self._entries).get(check.key)
+        if entry is not None:
+            round_ = _Round(entry, at, reason, wanted)
+            self._push(at, _Stage.DUE if displace else _Stage.PREFIX, round_)
+            self._arm()
 
     # -- the schedule --------------------------------------------------------------------------------------------------
 
-    def _push(self, at: float, step: Callable[[_Entry, float], None], entry: _Entry) -> None:
-        heapq.heappush(self._heap, (at, next(self._order), step, entry))
+    def _push(self, at: float, stage: _Stage, item: _Entry | _Round) -> int:
+        order = next(self._order)
+        heapq.heappush(self._heap, (at, order, stage, item))
+        return order
+
+    def _put_down(self, entry: _Entry) -> None:
+        """Put the entry's next regular round on the heap; the one that was there counts no more."""
+        entry.due_order = self._push(entry.due, _Stage.DUE, entry)
 
     def _arm(self) -> None:
         if not self._running or not self._heap:
@@ -164,19 +254,20 @@ class Runner:
         heap = self._heap
         now = self._clock.now()
         while heap and heap[0][0] <= now:
-            _at, _order, step, entry = heapq.heappop(heap)
-            if not entry.gone:
-                step(entry, now)
+            _at, order, stage, item = heapq.heappop(heap)
+            if isinstance(item, _Round):
+                self._step(item, stage, now)
+            elif order == item.due_order and not item.gone:
+                self._due(item, now)
         self._arm()
 
     def _due(self, entry: _Entry, now: float) -> None:
-        """A regular round is due: put down the next one, then ask the prefix's budget for this one."""
+        """A regular round is due: put down the next one, then see to this one."""
         due = entry.due
         offset = self._anchor.offset_seconds
-        interval = entry.check.interval_seconds
-        following, missed = following_round(due + offset, now + offset, entry.phase, interval)
+        following, missed = following_round(due + offset, now + offset, entry.phase, entry.check.interval_seconds)
         entry.due = following - offset
-        self._push(entry.due, self._due, entry)
+        self._put_down(entry)
         if missed:
             # The host slept, or we did: go on at the next point of the grid, not with all checks at once.
             self.figures.skipped["missed"] += missed
@@ -184,60 +275,132 @@ class Runner:
             self.figures.skipped["previous_round_running"] += 1
         else:
             entry.running = True
-            entry.round_due = due
+            self._step(_Round(entry, due, entry.reason, None), _Stage.PREFIX, now)
+
+    def _displace(self, round_: _Round, now: float) -> None:
+        """A regular round that was asked for takes the place of the next one on the grid."""
+        entry = round_.entry
+        if entry.running or (round_.wanted is not None and not round_.wanted(now)):
+            return
+        entry.running = True
+        offset = self._anchor.offset_seconds
+        interval = entry.check.interval_seconds
+        entry.due = next_round(max(now, entry.due) + offset, entry.phase, interval) - offset
+        self._put_down(entry)
+        round_.wanted = None
+        round_.scheduled = True
+        self._step(round_, _Stage.PREFIX, now)
+
+    def _step(self, round_: _Round, stage: _Stage, now: float) -> None:
+        """Go as far as the budgets let this probe go now: its prefix first, then the whole, then a place."""
+        entry = round_.entry
+        if stage is _Stage.DUE:
+            self._displace(round_, now)
+            return
+        if entry.gone or (round_.wanted is not None and not round_.wanted(now)):
+            if round_.scheduled:
+                self._over(entry)
+            return
+        if round_.reason == "reference" and not round_.scheduled:
+            self._budgets.charge(now, entry.budget_key, entry.packets)
+            self._start(round_)
+            return
+        if entry.unlocated is not None:
+            host, entry.unlocated = entry.unlocated, None
+            self._hold(self._locate(round_, host))
+            return
+        if stage is _Stage.PREFIX:
             at = self._budgets.reserve(now, entry.budget_key, entry.packets)
-            self._at(at, now, self._ask_whole, entry)
-
-    def _ask_whole(self, entry: _Entry, now: float) -> None:
-        """The prefix's budget allows it: ask that of the whole agent."""
-        at = self._budgets.reserve_whole(now, entry.packets)
-        self._at(at, now, self._ask_place, entry)
-
-    def _at(self, at: float, now: float, step: Callable[[_Entry, float], None], entry: _Entry) -> None:
-        if at <= now:
-            step(entry, now)
-        else:
-            self._push(at, step, entry)
-
-    def _ask_place(self, entry: _Entry, _now: float) -> None:
-        """The packets are granted: ask for one of the places, if the probe needs descriptors."""
+            if at > now:
+                self._push(at, _Stage.WHOLE, round_)
+                return
+        if stage is not _Stage.PLACE:
+            at = self._budgets.reserve_whole(now, entry.packets)
+            if at > now:
+                self._push(at, _Stage.PLACE, round_)
+                return
         if entry.kind.holds_descriptor and self._holding >= self._concurrency:
-            self._waiting.append(entry)
+            self._waiting.append(round_)
         else:
-            self._start(entry)
+            self._start(round_)
 
-    def _start(self, entry: _Entry) -> None:
-        if entry.kind.holds_descriptor:
+    def _start(self, round_: _Round) -> None:
+        if round_.entry.kind.holds_descriptor:
             self._holding += 1
         self.figures.in_flight += 1
-        task = asyncio.get_running_loop().create_task(self._regular(entry))
+        self._hold(self._make(round_))
+
+    def _hold(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _regular(self, entry: _Entry) -> None:
-        """One regular round, from its start to its observation."""
+    async def _locate(self, round_: _Round, host: str) -> None:
+        """Find out which prefix the first probe of a name is to be charged to, then go on.
+
+        Where that fails, the probe will say why, and is charged to the name.
+        """
+        entry = round_.entry
         try:
-            self.figures.lateness(max(0.0, self._clock.now() - entry.round_due))
-            observation = await self.execute(entry.check)
-            if not entry.gone:
-                if observation.address is not None:
-                    entry.budget_key = budget_key(observation.address)
-                self._emit(observation)
+            async with asyncio.timeout(entry.check.timeout_seconds):
+                entry.budget_key = budget_key(await self._io.resolver.resolve(host, "any"))
+        except (ProbeFailure, TimeoutError):
+            self._located(round_, again=host)
+        except Exception as error:  # a defect in resolving must not cost the check its rounds
+            self._defect("locate", error)
+            self._located(round_, again=host)
+        else:
+            self._located(round_, again=None)
+
+    def _located(self, round_: _Round, again: str | None) -> None:
+        self._step(round_, _Stage.PREFIX, self._clock.now())
+        round_.entry.unlocated = again
+        self._arm()
+
+    async def _make(self, round_: _Round) -> None:
+        """One probe, from its start to its observation."""
+        entry, listener = round_.entry, self._listener
+        started = self._clock.now()
+        observation: Observation | None = None
+        try:
+            if round_.scheduled:
+                self.figures.lateness(max(0.0, started - round_.due))
+            if listener is not None:
+                listener.sent(entry.check, started, round_.reason)
+            observation = await self.execute(entry.check, round_.reason, started)
         finally:
-            entry.running = False
+            if round_.scheduled:
+                self._over(entry)
             self.figures.in_flight -= 1
             if entry.kind.holds_descriptor:
                 self._holding -= 1
-                self._next_waiting()
+            if listener is not None and (observation is None or entry.gone):
+                listener.withdrawn(entry.check, started)
+            if observation is not None and not entry.gone:
+                if observation.address is not None:
+                    entry.budget_key = budget_key(observation.address)
+                self._emit(observation)
+            self._next_waiting()
+
+    def _over(self, entry: _Entry) -> None:
+        """A round of the schedule is over: its check, or what took the check's place meanwhile, may have the next."""
+        entry.running = False
+        while entry.gone and entry.successor is not None:
+            entry = entry.successor
+            entry.running = False
 
     def _next_waiting(self) -> None:
         while self._running and self._waiting and self._holding < self._concurrency:
-            entry = self._waiting.popleft()
-            if not entry.gone:
-                self._start(entry)
+            round_ = self._waiting.popleft()
+            if round_.entry.gone or (round_.wanted is not None and not round_.wanted(self._clock.now())):
+                if round_.scheduled:
+                    self._over(round_.entry)
+                continue
+            self._start(round_)
 
     def _emit(self, observation: Observation) -> None:
-        for sink in self._sinks:
+        listeners = () if self._listener is None else (self._listener.observe,)
+        for sink in (*listeners, *self._sinks):
             try:
                 sink(observation)
             except Exception as error:  # a defect in one reader must not cost the others the observation
@@ -248,15 +411,17 @@ class Runner:
         if stepped is not None:
             self.figures.clock_steps += 1
             log.warning("the host's clock was stepped", extra={"seconds": round(stepped, 3)})
+        if self._listener is not None:
+            self._listener.looked_at_clock(self._clock.now(), self._anchor.offset_seconds, stepped)
         self._look_timer = self._clock.call_at(self._clock.now() + CLOCK_LOOK_SECONDS, self._look)
 
     # -- one probe -----------------------------------------------------------------------------------------------------
 
-    async def execute(self, check: Check, reason: Reason = "regular") -> Observation:
+    async def execute(self, check: Check, reason: Reason = "once", started: float | None = None) -> Observation:
         """Probe once, now, outside schedule and budgets, and return what was seen. Cancelling leaves nothing behind."""
         kind = self._kinds[check.kind]
         attempt = Attempt(check.timeout_seconds)
-        started = self._clock.now()
+        started = self._clock.now() if started is None else started
         utc = started + self._anchor.offset_seconds
         stalled_before = self._meter.total_seconds
         failed: ProbeFailure | None = None

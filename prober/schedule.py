@@ -49,11 +49,11 @@ def first_round(now: float, phase: float, interval_seconds: float, timeout_secon
     """When a check that was just loaded is probed first: on its grid, squeezed so that its result is there in time.
 
     Every check has a result within one interval from the start, even one that times out: the wait of at most an
-    interval is scaled to at most interval - timeout. The next round is on the grid again, at least one interval
-    later.
+    interval is scaled to at most interval - timeout, but never to less than half, so that long timeouts do not bunch
+    the start. The next round is on the grid again, at least half an interval later.
     """
     wait = next_round(now, phase, interval_seconds) - now
-    return now + wait * max(0.0, 1.0 - timeout_seconds / interval_seconds)
+    return now + wait * max(0.5, 1.0 - timeout_seconds / interval_seconds)
 
 
 def budget_key(host: str) -> Hashable:
@@ -100,6 +100,14 @@ class Budgets:
         self._whole = Bucket(packets_per_second, max(1.0, packets_per_second * burst_seconds))
         self._prefixes: OrderedDict[Hashable, Bucket] = OrderedDict()
 
+    def change(self, packets_per_second: float, per_prefix_per_second: float, burst_seconds: float = 1.0) -> None:
+        """Other rates from now on. What was charged stays charged: a reload must not be a way around the budgets."""
+        fresh = Budgets(packets_per_second, per_prefix_per_second, burst_seconds)
+        fresh._whole.free_at = self._whole.free_at
+        self._prefix_rate, self._prefix_burst, self._whole = fresh._prefix_rate, fresh._prefix_burst, fresh._whole
+        for bucket in self._prefixes.values():
+            bucket.rate, bucket.burst = self._prefix_rate, self._prefix_burst
+
     def reserve(self, now: float, key: Hashable, packets: float) -> float:
         """The moment at which a probe of `packets` packets may go; it is charged for that moment.
 
@@ -120,6 +128,11 @@ class Budgets:
         at = self._whole.earliest(now, packets)
         self._whole.take(at, packets)
         return at
+
+    def charge(self, now: float, key: Hashable, packets: float) -> None:
+        """Charge a probe that goes at once, whatever the budgets say: others wait the longer."""
+        self._prefixes.setdefault(key, Bucket(self._prefix_rate, self._prefix_burst)).take(now, packets)
+        self._whole.take(now, packets)
 
     def _forget_idle(self, now: float) -> None:
         for _ in range(2):

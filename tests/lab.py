@@ -42,6 +42,7 @@ DEBIAN_PACKAGES = {
     "ps": "procps",
     "setpriv": "util-linux",
     "unshare": "util-linux",
+    "nsenter": "util-linux",
 }
 """Program -> the package that has it. `.ci/packages` installs them; a test holds the two lists together."""
 

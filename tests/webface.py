@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
+from prober.api import BadRequest, NotAvailable
 from prober.web import Attribution, Views, WebFace
 
 EXPOSITION = b"".join(b'probe_success{target="t%d"} 1\n' % n for n in range(20_000))  # 600 kB
@@ -51,11 +53,22 @@ class Agent:
         if self.on_reload is not None:
             await self.on_reload()
 
+    def status(self) -> dict[str, Any]:
+        return {"vantage": "test"}
+
+    async def outages(self, query: Mapping[str, str]) -> dict[str, Any]:
+        if "bad" in query:
+            raise BadRequest("bad is no parameter")
+        if "full" in query:
+            raise NotAvailable("the disk is gone")
+        return {"outages": [], "asked": dict(query)}
+
     def views(self) -> Views:
         return Views(
             render=self.render,
             why_not_ready=lambda: self.missing,
             reload=self.reload,
+            api=self,
             attribution=lambda: self.attribution,
             utc=lambda: 1_700_000_000.0,  # 2023-11-14
         )

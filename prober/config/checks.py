@@ -166,6 +166,6 @@ def options_of(kind: Kind, options: Mapping[str, object], source: str) -> object
     document = parse_document(source, text)
     problems: list[Problem] = []
     made = validate(kind.options, document.root[kind.name], document, (kind.name,), problems)
-    if made is None:
+    if problems:
         raise ConfigError(replace(problem, line=0, key=problem.key.partition(".")[2]) for problem in problems)
     return made

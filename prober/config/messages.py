@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, TypeAlias, TypeVar, get_args
@@ -40,7 +40,9 @@ def validate(
     apart: str | None = None,
     directory: Path | None = None,
 ) -> Model | None:
-    """`value`, which stands at `at`, as a `model`; or None, with a problem for each thing that is wrong.
+    """`value`, which stands at `at`, as a `model`, with a problem for each thing that is wrong; None if it is no such.
+
+    Where only keys are unknown, there is a model all the same: who must not go on with it looks at `problems`.
 
     It goes through JSON, because pydantic's strict mode then means what a file means: a list may become a tuple, a text
     an enum, but no text a number. The items of the list `apart` are only counted: they are validated one by one
@@ -49,12 +51,34 @@ def validate(
     data: object = value
     if apart is not None and isinstance(value, Map) and isinstance(items := value.get(apart), Seq):
         data = {**value, apart: [0] * len(items)}
+    context = {"directory": directory} if directory else None
     try:
-        return model.model_validate_json(json.dumps(data), context={"directory": directory} if directory else None)
+        return model.model_validate_json(json.dumps(data), context=context)
     except ValidationError as error:
         details = error.errors(include_url=False, include_input=False)
     problems.extend(_problems(model, value, document, at, details))
-    return None
+    if any(detail["type"] != "extra_forbidden" for detail in details):
+        return None
+    # Only unknown keys: what the known ones say is looked at all the same, so that all mistakes come to light at once.
+    for detail in details:
+        data = _without(data, detail["loc"])
+    try:
+        return model.model_validate_json(json.dumps(data), context=context)
+    except ValidationError:
+        return None
+
+
+def _without(data: object, place: Sequence[str | int]) -> object:
+    """A copy of `data` that lacks what stands at `place`; the same if nothing does."""
+    if not place:
+        return data
+    key, rest = place[0], place[1:]
+    if isinstance(data, Mapping) and key in data:
+        inner = {name: value for name, value in data.items() if name != key or rest}
+        return {**inner, key: _without(data[key], rest)} if rest else inner
+    if isinstance(data, list) and isinstance(key, int) and key < len(data):
+        return [_without(item, rest) if number == key else item for number, item in enumerate(data)]
+    return data
 
 
 def _problems(

@@ -17,6 +17,7 @@ from prober.config.optout import OptOut, canonical_entry
 from prober.config.parse import read_document
 from prober.config.problems import Code, Problem, quoted, raise_if_any
 from prober.config.types import FileModel, FilePath, Name, refuse
+from prober.duration import Duration
 from prober.net.names import check_host
 
 SHIPPED: Final = Path(__file__).parent.parent / "shipped"
@@ -102,6 +103,21 @@ def _named(value: object) -> object:
     return {"name": value} if isinstance(value, str) else value
 
 
+class Judgement(FileModel):
+    """How sure the agent must be before it says that something is down."""
+
+    false_outages_per_year: Annotated[float, Field(gt=0, le=1000)] = 0.01
+    """How many outages a year each check may be wrongly given by chance."""
+    confirm_interval: Annotated[Duration, Field(ge=0.05)] = 2.0
+    """Time between two probes that confirm a failure."""
+    blip: Duration = 60.0
+    """What is not certain to have lasted so long is a blip, and no outage."""
+    flap_window: Duration = 3600.0
+    """Outages of one scope within this time are flapping."""
+    onset_look_back: Annotated[Duration, Field(ge=60)] = 172_800.0
+    """How far back loss and round trips are looked at, to tell a progressive onset from an abrupt one."""
+
+
 class Limits(FileModel):
     """What the agent never exceeds."""
 
@@ -146,6 +162,10 @@ class Settings(FileModel):
     """Targets files."""
     references: FilePath = SHIPPED / "references.yml"
     """The references file: control targets that this vantage must reach when it is online."""
+    judgement: Judgement = Judgement()
+    """How sure the agent must be."""
+    retention: Annotated[Duration, Field(ge=86_400)] | None = None
+    """Outages and gaps that ended longer ago are removed from the ledger; absent: kept for ever."""
     limits: Limits = Limits()
     """What the agent never exceeds."""
     contact: (

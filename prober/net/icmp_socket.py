@@ -137,8 +137,10 @@ def scope_id(scope: str) -> int:
     if not scope:
         return 0
     try:
-        return int(scope) if scope.isdigit() else socket.if_nametoindex(scope)
-    except OSError as error:
+        number = int(scope[:12]) if scope.isdigit() else socket.if_nametoindex(scope)
+        socket.if_indextoname(number)
+        return number
+    except (OSError, OverflowError) as error:
         raise ProbeFailure(Operation.PREPARE, Failure.ADDRESS_UNAVAILABLE, f"no interface {scope!r}") from error
 
 

@@ -47,6 +47,7 @@ async def _ask(request: Request, options: HttpOptions, attempt: Attempt, io: Io)
     url = request.url
     of_check = url.host == options.target.host  # else somewhere a redirect led to
     host = options.address if options.address is not None and of_check else url.host
+    io.heed_opt_out(attempt, url.host)  # also where another address is to be connected to
     address = await io.locate(attempt, host, family_for(options.family, options.source))
     connection = await dial(
         attempt,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from ipaddress import ip_address
 from typing import Annotated, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -34,6 +35,8 @@ class IcmpOptions(Options):
     @field_validator("address")
     @classmethod
     def _address_is_a_host(cls, value: str) -> str:
+        if value in ("0.0.0.0", "::", "255.255.255.255") or (is_address(value) and ip_address(value).is_multicast):
+            raise ValueError(f"{value} is no single host's address; write that of the host")
         return check_host(value)
 
     @field_validator("source")
@@ -53,12 +56,14 @@ async def probe(options: IcmpOptions, attempt: Attempt, io: Io) -> None:
     attempt.operation = Operation.SEND
     waiting: list[asyncio.Future[EchoReply]] = []
     for number in range(options.packets):
+        at_once = not number and is_address(options.address)
         if number:
             await asyncio.sleep(options.packet_interval)
         with attempt.phase("setup", Operation.SEND):
             sent = io.pinger.echo(
                 address,
-                timeout_seconds=attempt.remaining_seconds(),
+                # In milliseconds: the sockets keep a queue for each different timeout.
+                timeout_seconds=attempt.timeout_seconds if at_once else round(attempt.remaining_seconds(), 3),
                 payload_size=options.payload_size,
                 hop_limit=options.ttl,
                 dont_fragment=options.dont_fragment,

@@ -7,12 +7,13 @@ import html
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, Protocol
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from prober import __version__
+from prober.api import BadRequest, NotAvailable
 from prober.config.problems import ConfigError
 from prober.web import scrape
 from prober.web.attribution import Attribution, probing_text
@@ -41,12 +42,25 @@ _INDEX: Final = f"""<!DOCTYPE html>
 <p>An active reachability prober.</p>
 <ul>
 <li><a href="/metrics">Metrics</a> for Prometheus
+<li><a href="/api/v1/status">Status</a> and <a href="/api/v1/outages">outages</a> as JSON
 <li><a href="/-/healthy">Healthy</a>: the process answers
 <li><a href="/-/ready">Ready</a>: the configuration is loaded and a probe has run
 <li><a href="{PROBING_TXT}">What these probes are, and whom to ask</a> (RFC 9511)
 </ul>
 </html>
 """
+
+
+class Api(Protocol):
+    """Plain values that become JSON."""
+
+    def status(self) -> dict[str, Any]:
+        """What is known now."""
+        ...
+
+    async def outages(self, query: Mapping[str, str]) -> dict[str, Any]:
+        """A page of outages. Raises BadRequest and NotAvailable."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +73,8 @@ class Views:
     """None once the configuration is loaded and the first probe ran; until then what is missing."""
     reload: Callable[[], Awaitable[None]]
     """Read the configuration again. Raises ConfigError and keeps the old one."""
+    api: Api
+    """What /api/v1 answers."""
     attribution: Callable[[], Attribution | None] = lambda: None
     """None when no contact is configured."""
     utc: Callable[[], float] = time.time
@@ -101,6 +117,8 @@ def make_app(views: Views, access: Access, *around: Middleware) -> web.Applicati
     app.on_response_prepare.append(add_headers)
     app.router.add_get("/", pages.index)
     app.router.add_get("/metrics", pages.metrics)
+    app.router.add_get("/api/v1/status", pages.status)
+    app.router.add_get("/api/v1/outages", pages.outages)
     app.router.add_get("/-/healthy", pages.healthy)
     app.router.add_get("/-/ready", pages.ready)
     app.router.add_post("/-/reload", pages.reload)
@@ -138,6 +156,17 @@ class _Pages:
             raise
         finally:
             self._scrapes -= 1
+
+    async def status(self, _request: web.Request) -> web.Response:
+        return web.json_response(self._views.api.status())
+
+    async def outages(self, request: web.Request) -> web.Response:
+        try:
+            return web.json_response(await self._views.api.outages(request.query))
+        except BadRequest as error:
+            return web.json_response({"error": str(error)}, status=400)
+        except NotAvailable as error:
+            return web.json_response({"error": str(error)}, status=503)
 
     async def healthy(self, _request: web.Request) -> web.Response:
         return _text("healthy")

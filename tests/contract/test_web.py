@@ -152,7 +152,7 @@ async def test_index_links_to_pages_that_exist(face: WebFace, client: aiohttp.Cl
         assert response.headers["Content-Type"].startswith("text/html")
         page = await response.text()
     links = [part.partition('"')[0] for part in page.split('href="')[1:]]
-    assert len(links) == 4
+    assert len(links) == 6
     for link in links:
         async with client.get(face.urls[0] + link) as response:
             assert response.status == 200
@@ -355,3 +355,16 @@ async def test_nothing_is_left_after_close(agent: Agent) -> None:
         for _, writer in (idle, scraping):
             writer.close()
             await writer.wait_closed()
+
+
+async def test_the_api_answers_json(face: WebFace, client: aiohttp.ClientSession) -> None:
+    for path, status, body in (
+        ("/api/v1/status", 200, {"vantage": "test"}),
+        ("/api/v1/outages?scope=entity", 200, {"outages": [], "asked": {"scope": "entity"}}),
+        ("/api/v1/outages?bad=1", 400, {"error": "bad is no parameter"}),
+        ("/api/v1/outages?full=1", 503, {"error": "the disk is gone"}),
+    ):
+        async with client.get(face.urls[0] + path) as response:
+            assert response.status == status
+            assert response.content_type == "application/json"
+            assert await response.json() == body

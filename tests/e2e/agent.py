@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import itertools
 import os
 import re
 import shutil
@@ -11,7 +12,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -107,11 +109,11 @@ class Metrics:
         self.families = {family.name: family for family in families}
         self._samples = [Sample(s.name, s.labels, s.value) for family in families for s in family.samples]
 
-    def all(self, name: str, **labels: str) -> list[Sample]:
+    def all(self, name: str, /, **labels: str) -> list[Sample]:
         """The series of this name that have these labels (and others)."""
         return [s for s in self._samples if s.name == name and labels.items() <= s.labels.items()]
 
-    def value(self, name: str, **labels: str) -> float:
+    def value(self, name: str, /, **labels: str) -> float:
         """The value of the only series of this name that has these labels."""
         found = self.all(name, **labels)
         assert len(found) == 1, f"{len(found)} series {name} with {labels}"
@@ -152,7 +154,9 @@ class Agent:
         wait: bool = True,
     ) -> None:
         self.namespace = namespace
-        command = (*(() if root else as_nobody()), *RUN, *map(str, arguments))
+        self._directory = ExitStack()
+        further = _own_ledger(arguments, self._directory)
+        command = (*(() if root else as_nobody()), *RUN, *map(str, arguments), *map(str, further))
         self.process = Process(*command, namespace=namespace, env=env, cwd=CODE)
         self.started = 0.0
         if wait:
@@ -209,3 +213,15 @@ class Agent:
 
     def __exit__(self, *error: object) -> None:
         self.process.stop()
+        self._directory.close()
+
+
+def _own_ledger(arguments: Sequence[object], stack: ExitStack) -> tuple[object, ...]:
+    """A data directory for an agent that was given none: two agents must not meet in the default one."""
+    words = [str(argument) for argument in arguments]
+    named = [Path(word) for before, word in itertools.pairwise(words) if before == "--config"]
+    if "--data-dir" in words or any("data_dir:" in path.read_text() for path in named):
+        return ()
+    directory = stack.enter_context(open_directory())
+    directory.chmod(0o777)  # the agent may be nobody
+    return "--data-dir", directory / "ledger"

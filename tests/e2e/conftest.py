@@ -11,7 +11,7 @@ import pytest
 import trustme
 
 from tests.e2e.agent import SHIPPED, Agent, checks_in, open_directory, quick
-from tests.lab import Namespace, link, require_program
+from tests.lab import Namespace, link
 from tests.servers import nginx, nsd
 
 RESOLVER = "192.0.2.254"
@@ -66,7 +66,6 @@ class Watched:
 @pytest.fixture(scope="package")
 def watched() -> Iterator[Watched]:
     """An unprivileged agent on a copy of the shipped targets (every 4 s), all of which answer, and some more."""
-    require_program("nft")
     with ExitStack() as stack:
         directory = stack.enter_context(open_directory())
         vantage, country = stack.enter_context(Namespace("vantage")), stack.enter_context(Namespace("country"))

@@ -1,17 +1,18 @@
 """3,000 ICMP checks every ten seconds: starts are on time, nothing fails, memory stays what it is.
 
 How late starts are is read from the agent's own histogram, exactly: the share that was within 20 ms is a bucket's. A
-shared machine takes the processor away now and then, which makes starts late and is no defect of the agent. So the
-time in which the agent was ready to run and did not get a processor, which the kernel counts, is allowed on top of the
-one percent. What the agent brings upon itself, by working too long at one go, is not in that figure.
+shared machine makes every process late now and then, which is no defect of the agent. So a canary beside it, which
+wakes as often and does nothing, tells how often that happened, and what it met is allowed on top of the one percent.
+What the agent brings upon itself, by working too long at one go, the canary does not meet.
 """
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
@@ -20,10 +21,11 @@ from tests.lab import Namespace
 
 CHECKS = 3000
 INTERVAL_SECONDS = 10.0
-SCRAPE_SECONDS = 5.0
 LATE = "0.02"
 """The histogram's bucket, in seconds."""
 LATE_SHARE_MAX = 0.01
+CANARY_FACTOR = 3.0
+"""Who works waits longer for its next turn than who sleeps."""
 WINDOWS = 3
 """Of the short form: a machine that stands still in one of them is given another chance."""
 
@@ -47,21 +49,29 @@ def loaded(namespace: Namespace) -> Iterator[Agent]:
             yield agent
 
 
+CANARY = """
+import sys, time
+wakes, late, due = 0, 0, time.monotonic()
+end = due + float(sys.argv[1])
+while due < end:
+    due += float(sys.argv[2])
+    time.sleep(max(0.0, due - time.monotonic()))
+    wakes += 1
+    late += time.monotonic() - due > 0.02
+print(late / wakes)
+"""
+
+
 @dataclass(frozen=True)
 class Moment:
-    """What was counted up to some moment."""
+    """What the agent had counted up to some moment."""
 
     at: float
     metrics: Metrics
-    waited_seconds: float  # by the agent's main thread, for a processor; or taken from the machine as a whole
 
     @classmethod
     def of(cls, agent: Agent) -> Moment:
-        pid, at = agent.process.pid, time.monotonic()
-        metrics = agent.metrics()
-        waited = int(Path(f"/proc/{pid}/task/{pid}/schedstat").read_text().split()[1]) / 1e9
-        stolen = int(Path("/proc/stat").read_text().split()[8]) / 100
-        return cls(at, metrics, waited + stolen)
+        return cls(time.monotonic(), agent.metrics())
 
     @property
     def starts(self) -> float:
@@ -86,6 +96,7 @@ class Window:
 
     begin: Moment
     end: Moment
+    canary_late_share: float
 
     @property
     def seconds(self) -> float:
@@ -102,24 +113,27 @@ class Window:
 
     @property
     def allowed_share(self) -> float:
-        return LATE_SHARE_MAX + (self.end.waited_seconds - self.begin.waited_seconds) / self.seconds
+        return LATE_SHARE_MAX + CANARY_FACTOR * self.canary_late_share
 
     def __str__(self) -> str:
         cpu = (self.end.processor - self.begin.processor) / self.seconds
         return (
             f"{self.starts:.0f} starts in {self.seconds:.1f} s, {self.late_share:.3%} more than 20 ms late "
-            f"({self.allowed_share:.3%} allowed), {cpu:.1%} of a processor, "
+            f"({self.canary_late_share:.3%} of the canary's), {cpu:.1%} of a processor, "
             f"memory {self.begin.memory / 1e6:.1f} to {self.end.memory / 1e6:.1f} MB"
         )
 
 
-def watch(agent: Agent, begin: Moment, until: float) -> Window:
-    """Scrape every five seconds until that moment, as a Prometheus would."""
-    while (left := until - time.monotonic()) > 0:
-        time.sleep(min(left, SCRAPE_SECONDS))
-        if until - time.monotonic() > 0.5:
+def watch(agent: Agent, begin: Moment, until: float, scrape_seconds: float) -> Window:
+    """Scrape again and again until that moment, as a Prometheus would."""
+    seconds, wake_seconds = max(0.1, until - time.monotonic()), INTERVAL_SECONDS / CHECKS
+    command = [sys.executable, "-c", CANARY, str(seconds), str(wake_seconds)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as canary:
+        while (left := until - time.monotonic()) > 0:
+            time.sleep(min(left, scrape_seconds))
             assert agent.ask().status == 200
-    window = Window(begin, Moment.of(agent))
+        late_share = float(canary.communicate()[0])
+    window = Window(begin, Moment.of(agent), late_share)
     print(window)
     return window
 
@@ -136,10 +150,10 @@ def assert_nothing_failed(end: Moment) -> None:
 @pytest.mark.timeout(180)
 def test_three_thousand_checks_start_on_time_and_none_fails(loaded: Agent) -> None:
     # The first interval, in which every check is made to have a result, runs at twice the rate.
-    begin = watch(loaded, Moment.of(loaded), loaded.started + INTERVAL_SECONDS).end
+    begin = watch(loaded, Moment.of(loaded), loaded.started + INTERVAL_SECONDS, 2.0).end
     assert_nothing_failed(begin)
     for number in range(WINDOWS):
-        window = watch(loaded, begin, begin.at + INTERVAL_SECONDS)
+        window = watch(loaded, begin, begin.at + INTERVAL_SECONDS, 2.0)
         assert_nothing_failed(window.end)
         assert window.starts >= 0.9 * CHECKS * window.seconds / INTERVAL_SECONDS, "the schedule does not keep up"
         if window.late_share <= window.allowed_share:
@@ -152,9 +166,9 @@ def test_three_thousand_checks_start_on_time_and_none_fails(loaded: Agent) -> No
 @pytest.mark.soak
 @pytest.mark.timeout(600)
 def test_three_thousand_checks_for_five_minutes(loaded: Agent) -> None:
-    # What is remembered of finished requests is full after a minute.
-    begin = watch(loaded, Moment.of(loaded), loaded.started + 60.0).end
-    window = watch(loaded, begin, loaded.started + 360.0)
+    # What is remembered of requests that are over is full after a minute and a half.
+    begin = watch(loaded, Moment.of(loaded), loaded.started + 100.0, 5.0).end
+    window = watch(loaded, begin, loaded.started + 400.0, 5.0)
     assert_nothing_failed(window.end)
     assert window.starts >= 0.99 * CHECKS * window.seconds / INTERVAL_SECONDS, "the schedule does not keep up"
     assert window.late_share <= window.allowed_share, str(window)

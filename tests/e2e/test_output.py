@@ -241,3 +241,17 @@ def test_plain_writes_log_lines_in_a_terminal_too(namespace: Namespace, targets:
         assert "\x1b" not in opened.read()
     finally:
         opened.close()
+
+
+def test_what_ends_it_at_once_is_one_line_in_a_terminal_too(namespace: Namespace, targets: Path) -> None:
+    with namespace.entered(), socket.create_server(("127.0.0.1", PORT)):
+        opened = Terminal(namespace.command(*RUN, str(targets), "--log-level", "warning"))
+        try:
+            assert opened.process.wait(20.0) == 2
+            shown = opened.read()
+            assert opened.is_as_before()
+        finally:
+            opened.close()
+    assert shown.count("cannot listen on 127.0.0.1:9911") == 1
+    assert "Traceback" not in shown
+    assert shown.rfind(SHOW) >= shown.rfind(HIDE)

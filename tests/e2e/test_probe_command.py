@@ -5,79 +5,23 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import pty
 import re
 import sys
-from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import dns.message
 import dns.rrset
 import pytest
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from prober import cli
 from prober.failures import FAILURES
-from tests.certificates import loaded
-from tests.e2e.agent import CODE
-from tests.e2e.hostile import HOSTILE, hostile_certificate
+from tests.e2e.command import Ended, in_terminal, probe
 from tests.lab import Namespace
-from tests.streams import Script, saying, serving
+from tests.streams import saying, serving
 
-COMMAND = (sys.executable, "-m", "prober", "probe")
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
-
-
-class Ended(NamedTuple):
-    """How a command ended, and what it wrote."""
-
-    status: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> dict[str, Any]:
-        parsed: dict[str, Any] = json.loads(self.out)
-        return parsed
-
-
-async def probe(*arguments: str, host: Namespace | None = None, env: Mapping[str, str] | None = None) -> Ended:
-    """`prober probe` in a pipe."""
-    command = [*COMMAND, "--timeout", "2s", *arguments]
-    process = await asyncio.create_subprocess_exec(
-        *(host.command(*command) if host else command),
-        cwd=CODE,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, **(env or {})},
-    )
-    out, err = await process.communicate()
-    assert process.returncode is not None
-    return Ended(process.returncode, out.decode(), err.decode())
-
-
-async def in_terminal(*arguments: str, **env: str) -> str:
-    """What a terminal of 120 columns is sent."""
-    master, slave = pty.openpty()
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *COMMAND,
-            *arguments,
-            cwd=CODE,
-            stdin=slave,
-            stdout=slave,
-            stderr=slave,
-            env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "120", **env},
-        )
-        await process.wait()
-        os.set_blocking(master, False)
-        return os.read(master, 1 << 20).decode()
-    finally:
-        os.close(master)
-        os.close(slave)
 
 
 class Names(asyncio.DatagramProtocol):
@@ -252,7 +196,7 @@ def test_nonsense_is_one_line(
     arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # What is taken for something to probe must not reach the network from here.
-    monkeypatch.setattr(cli.asyncio, "run", lambda coroutine: coroutine.close() or pytest.fail("it would be probed"))
+    monkeypatch.setattr("prober.cli.asyncio.run", lambda coroutine: coroutine.close() or pytest.fail("probed"))
     monkeypatch.setattr(sys, "argv", ["prober", "probe", "--json", *arguments])
     with pytest.raises(SystemExit) as ended:
         cli.main()
@@ -297,96 +241,3 @@ async def test_colours_are_for_terminals_that_want_them() -> None:
     assert COLOUR.search(usual)
     assert not COLOUR.search(without)
     assert "\x1b" not in dumb
-
-
-# -- a hostile server --------------------------------------------------------------------------------------------------
-
-
-HOSTILE_CHECKS = """\
-entity: e
-targets:
-  - name: hostile
-    checks:
-      - {{name: banner, tcp: {{address: "{banner}", banner: "^220 "}}}}
-      - {{name: status, http: {{url: "http://{status}/"}}}}
-      - {{name: header, http: {{url: "http://{header}/", expect: {{headers: {{X-Hostile: "^friendly$"}}}}}}}}
-      - {{name: body, http: {{url: "http://{header}/", expect: {{body: "friendly"}}}}}}
-      - {{name: redirect, http: {{url: "http://{redirect}/"}}}}
-      - {{name: issuer, tcp: {{address: "{tls}", tls: true}}}}
-      - {{name: host, tcp: {{address: "{tls}", tls: {{server_name: other.example, ca_file: {ca}}}}}}}
-      - {{name: answer, dns: {{server: "{names}", query: hostile.test, type: TXT, expect: {{regex: friendly}}}}}}
-"""
-
-
-class HostileNames(asyncio.DatagramProtocol):
-    """Every answer holds the hostile text."""
-
-    def connection_made(self, transport: Any) -> None:
-        self._transport = transport
-
-    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        answer = dns.message.make_response(dns.message.from_wire(data))
-        text = "".join(f"\\{octet:03}" for octet in HOSTILE[:80])
-        answer.answer.append(dns.rrset.from_text(answer.question[0].name, 60, "IN", "TXT", f'"{text}"'))
-        self._transport.sendto(answer.to_wire(), addr)
-
-
-@pytest.fixture
-async def hostile(tmp_path: Path) -> Any:
-    """A targets file whose target does all that a server can do to a reader's terminal."""
-    certificate, key = hostile_certificate()
-    ca = tmp_path / "ca.pem"
-    ca.write_bytes(certificate.public_bytes(Encoding.PEM))
-    line = HOSTILE.replace(b"\r", b"").replace(b"\n", b"").replace(b"\0", b"")
-    scripts: dict[str, Script] = {
-        "status": saying(b"HTTP/1.1 500 " + line + b"\r\nContent-Length: 0\r\n\r\n"),
-        "header": saying(
-            b"HTTP/1.1 200 OK\r\nX-Hostile: " + line + b"\r\nServer: " + line + b"\r\nContent-Length: "
-            + str(len(HOSTILE)).encode() + b"\r\n\r\n" + HOSTILE
-        ),
-        "redirect": saying(b"HTTP/1.1 302 Found\r\nLocation: http://" + line + b"/\r\nContent-Length: 0\r\n\r\n"),
-    }  # fmt: skip
-    async with AsyncExitStack() as stack:
-        at = {name: await stack.enter_async_context(serving(script)) for name, script in scripts.items()}
-        at["banner"] = await stack.enter_async_context(serving(_greeting))
-        at["tls"] = await stack.enter_async_context(serving(saying(b""), tls=loaded([certificate], key)))
-        transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
-            HostileNames, local_addr=("127.0.0.1", 0)
-        )
-        stack.callback(transport.close)
-        host, port = transport.get_extra_info("sockname")
-        file = tmp_path / "hostile.yml"
-        file.write_text(HOSTILE_CHECKS.format(**at, names=f"{host}:{port}", ca=ca))
-        yield file
-
-
-async def _greeting(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    writer.write(HOSTILE)
-
-
-async def test_a_hostile_server_cannot_steer_the_terminal(hostile: Path) -> None:
-    piped, machine, shown = await asyncio.gather(
-        probe("hostile", "-t", str(hostile)),
-        probe("hostile", "-t", str(hostile), "--json"),
-        in_terminal("hostile", "-t", str(hostile)),
-    )
-    results = json.loads(machine.out)
-    failed = {found["check"]: found["failure"] for found in results}
-    assert failed == {
-        "banner": "unexpected_reply",
-        "status": failed["status"],  # malformed, or a status like another
-        "header": failed["header"],
-        "body": failed["body"],
-        "redirect": failed["redirect"],
-        "issuer": "certificate_unknown_issuer",
-        "host": "certificate_wrong_host",
-        "answer": "dns_answer",
-    }
-    assert None not in failed.values()
-    assert any("31m" in found["detail"] for found in results), "nothing hostile came through: this test tests nothing"
-    styled = re.sub(r"\x1b\[[\d;]*m", "", shown).replace("\r\n", "\n")
-    for text in (piped.out, piped.err, machine.out, machine.err, styled):
-        bad = {c for c in text if not c.isprintable() and c != "\n"}
-        assert not bad, f"{bad} in {text!r}"
-    # Each style of ours ends where it began: what the server says is never taken for one.
-    assert "\x1b[31mhostile" not in shown

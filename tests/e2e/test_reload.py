@@ -166,7 +166,8 @@ def test_it_ends_within_two_seconds_with_probes_in_flight_and_clients_connected(
         f'      - {{name: d{n}, dns: {{server: "127.0.0.1:{silent}", transport: tcp, query: x.example}}}}\n'
         for n in range(2)
     )
-    targets = f"entity: e\ndefaults: {{interval: 30s, timeout: 29s}}\ntargets:\n  - name: t\n    checks:\n{checks}"
+    targets = f"entity: e\ndefaults: {{interval: 12s, timeout: 11s}}\ntargets:\n  - name: t\n    checks:\n{checks}"
+    namespace.allow_unprivileged_icmp()
     with open_directory() as directory:
         (directory / "targets.yml").write_text(targets)
         with Agent(namespace, directory / "targets.yml") as agent:

@@ -20,9 +20,14 @@ PAUSE_SECONDS = 0.2
 
 
 async def _talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await reader.read(4096)
+    request = await reader.read(4096)
     await asyncio.sleep(PAUSE_SECONDS)
-    writer.write(b"HTTP/1.0 200 OK\r\n\r\nfine")
+    # Twice led on: most of such a probe is still to be done when the agent goes on.
+    following = {b"/": b"/2", b"/2": b"/3"}.get(request.split()[1] if b" " in request else b"")
+    if following:
+        writer.write(b"HTTP/1.0 302 Found\r\nLocation: " + following + b"\r\n\r\n")
+    else:
+        writer.write(b"HTTP/1.0 200 OK\r\n\r\nfine")
 
 
 class _SlowDns(asyncio.DatagramProtocol):
@@ -58,17 +63,17 @@ async def test_standing_still_for_a_second_makes_no_failure(namespace: Namespace
         )
         caught, metrics = await asyncio.to_thread(_stop_and_go_on, namespace, settings)
     assert caught > 4, "hardly a probe was in flight when the agent was stopped"
-    assert metrics.value("prober_loop_stall_seconds_count") >= 4, "it was not seen to stand still"
+    assert metrics.value("prober_loop_stall_seconds_count") >= 3, "it was not seen to stand still"
     assert metrics.failures() == {}
     assert not metrics.all("prober_internal_errors_total")
 
 
 def _stop_and_go_on(namespace: Namespace, settings: Path) -> tuple[float, Metrics]:
-    """Four stops of a second; how many probes were in flight just before them, and what the agent says afterwards."""
+    """Three stops of a second; how many probes were in flight just before them, and what the agent says afterwards."""
     with Agent(namespace, "--config", settings, root=True) as agent:
         agent.metrics_when(lambda m: len(m.checks) == 40, 5.0, "every check has a result")
         caught = 0.0
-        for _ in range(4):
+        for _ in range(3):
             caught += agent.metrics().value("prober_probes_in_flight")
             agent.signal(signal.SIGSTOP)
             time.sleep(1.0)

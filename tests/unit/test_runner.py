@@ -9,12 +9,12 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from prober.contract import Attempt, Io, Kind, Options
+from prober.contract import Attempt, Family, Io, Kind, Options
 from prober.deadline import StallMeter
 from prober.failures import Failure, Operation
 from prober.logs import OncePerCause
 from prober.model import Check, Observation
-from prober.runner import Runner
+from prober.runner import Listener, Runner
 from prober.schedule import Budgets, phase_seconds
 from tests.fakes import NoPinger, NoResolver, VirtualClock, VirtualLoop, on_virtual_time
 
@@ -85,6 +85,7 @@ def bench(
     concurrency: int = 100,
     sinks: Iterable[Callable[[Observation], None]] = (),
     stagger: float = 0.0,
+    listener: Listener | None = None,
 ) -> Bench:
     meter = StallMeter()
     meter.start()
@@ -98,6 +99,7 @@ def bench(
         meter=meter,
         sinks=(*sinks, seen.append),
         stagger=stagger,
+        listener=listener,
     )
     made = Bench(loop, clock, runner, meter, seen)
     runner.figures.lateness = made.lateness.append
@@ -331,6 +333,43 @@ def test_update_keeps_what_stays_drops_what_goes_and_starts_what_comes() -> None
     on_virtual_time(scenario)
 
 
+def test_a_check_that_is_changed_again_and_again_neither_overlaps_nor_gains_rounds() -> None:
+    async def scenario(loop: VirtualLoop, clock: VirtualClock) -> None:
+        slow = check("t", interval=10, timeout=8, seconds=7)
+        made = bench(loop, clock, [slow])
+        most = 0
+        for number in range(300):
+            await asyncio.sleep(0.5)
+            most = max(most, made.runner.figures.in_flight)
+            if number % 3 == 0:
+                made.runner.update([replace(slow, options=FakeOptions(seconds=7, packets=1 + number % 2))])
+        assert most == 1
+        await asyncio.sleep(20)
+        made.seen.clear()
+        await asyncio.sleep(50)
+        await made.runner.stop()
+        assert len(made.seen) == 5  # it goes on
+
+    on_virtual_time(scenario)
+
+
+def test_the_first_packets_to_a_name_are_charged_to_its_prefix() -> None:
+    class Somewhere(NoResolver):
+        async def resolve(self, name: str, family: Family) -> str:
+            return "192.0.2.7"
+
+    async def scenario(loop: VirtualLoop, clock: VirtualClock) -> None:
+        crowd = [check(f"t{n}", interval=10, host=f"name-{n}.example") for n in range(100)]
+        made = bench(loop, clock, [], budgets=Budgets(1000, 2))
+        made.runner._io = replace(made.runner._io, resolver=Somewhere())
+        made.runner.update(crowd)
+        await asyncio.sleep(10)
+        await made.runner.stop()
+        assert 15 <= len(made.seen) <= 22
+
+    on_virtual_time(scenario)
+
+
 def test_cancelling_a_single_probe_leaves_no_observation() -> None:
     async def scenario(loop: VirtualLoop, clock: VirtualClock) -> None:
         made = bench(loop, clock, [])
@@ -355,3 +394,119 @@ def test_times_of_an_observation() -> None:
         await made.runner.stop()
 
     on_virtual_time(scenario)
+
+
+# -- probes that are asked for -----------------------------------------------------------------------------------------
+
+
+class Ears:
+    """A listener that writes down what it hears."""
+
+    def __init__(self) -> None:
+        self.sent_at: list[tuple[str, str, float]] = []
+        self.observed: list[Observation] = []
+        self.taken_back: list[tuple[str, float]] = []
+        self.looks: list[float | None] = []
+
+    def sent(self, check: Check, at: float, reason: str) -> None:
+        self.sent_at.append((check.target, reason, at))
+
+    def observe(self, observation: Observation) -> None:
+        self.observed.append(observation)
+
+    def withdrawn(self, check: Check, at: float) -> None:
+        self.taken_back.append((check.target, at))
+
+    def looked_at_clock(self, at: float, offset_seconds: float, stepped_seconds: float | None) -> None:
+        self.looks.append(stepped_seconds)
+
+
+def always(_now: float) -> bool:
+    return True
+
+
+def test_everything_that_is_sent_is_heard_of_and_then_observed_or_withdrawn() -> None:
+    ears = Ears()
+
+    async def scenario(loop: VirtualLoop, clock: VirtualClock) -> None:
+        made = bench(loop, clock, [check("t", seconds=1.5)], listener=ears)
+        await asyncio.sleep(95)
+        entry = made.runner._entries["t/fake"]
+        await asyncio.sleep(entry.due - loop.time() + 0.5)  # one is under way
+        await made.runner.stop()
+
+    on_virtual_time(scenario)
+    heard = [("t", observation.sent_at) for observation in ears.observed] + ears.taken_back
+    assert [(target, at) for target, _reason, at in ears.sent_at] == heard
+    assert len(ears.taken_back) == 1
+
+
+def test_confirmations_may_overlap_and_are_asked_for_again_before_they_go() -> None:
+    ears = Ears()
+
+    async def scenario(loop: VirtualLoop, clock: VirtualClock) -> None:
+        slow = check("t", interval=1000, timeout=100, seconds=50)
+        made = bench(loop, clock, [slow], listener=ears)
+        for at in (1.0, 2.0, 3.0, 4.0):
+            made.runner.request(slow, at, "confirmation", lambda now: now < 3.5)
+        made.runner.request(check("unknown"), 1.0, "confirmation", always)
+        await asyncio.sleep(10)
+        await made.runner.stop()
+
+    on_virtual_time(scenario)
+    asked = [(target, round(at, 2)) for target, reason, at in ears.sent_at if reason == "confirmation"]
+    assert asked == [("t", 1.0), ("t", 2.0), ("t", 3.0)]
+
+
+def test_a_displacing_round_takes_the_place_of_the_next_one() -> None:
+    ears = Ears()
+
+    async def scenario(loop: VirtualLoop, clock: VirtualClock) -> None:
+        one = check("t", interval=10)
+        made = bench(loop, clock, [one], listener=ears)
+        await asyncio.sleep(25)
+        due = made.runner._entries["t/fake"].due
+        before = len(ears.sent_at)
+        made.runner.request(one, loop.time() + 1, "regular", always, displace=True)
+        await asyncio.sleep(due - loop.time() + 5)
+        await made.runner.stop()
+        assert [round(at, 2) for _t, _r, at in ears.sent_at[before:]] == [26.0]
+        assert made.runner._entries["t/fake"].due == pytest.approx(due + 10)
+
+    on_virtual_time(scenario)
+
+
+def test_references_have_rounds_and_go_ahead_of_all_budgets_when_asked_for() -> None:
+    ears = Ears()
+
+    async def scenario(loop: VirtualLoop, clock: VirtualClock) -> None:
+        budgets = Budgets(packets_per_second=1, per_prefix_per_second=1)
+        reference = check("r", interval=30, host="192.0.2.9")
+        crowd = [check(f"t{n}", interval=10, host="192.0.2.1") for n in range(30)]
+        made = bench(loop, clock, crowd, budgets=budgets, listener=ears)
+        made.runner.update(crowd, [reference])
+        await asyncio.sleep(40)
+        made.runner.request(reference, 41.0, "reference", always)
+        await asyncio.sleep(2)
+        await made.runner.stop()
+
+    on_virtual_time(scenario)
+    of_reference = [at for target, reason, at in ears.sent_at if target == "r" and reason == "reference"]
+    assert len(of_reference) >= 2
+    assert 41.0 in [round(at, 2) for at in of_reference]
+    others = [at for target, _reason, at in ears.sent_at if target != "r"]
+    assert len(others) <= 42
+
+
+def test_the_listener_is_told_of_clock_steps() -> None:
+    ears = Ears()
+
+    async def scenario(loop: VirtualLoop, clock: VirtualClock) -> None:
+        made = bench(loop, clock, [check("t")], listener=ears)
+        await asyncio.sleep(5)
+        clock.step(3600)
+        await asyncio.sleep(5)
+        await made.runner.stop()
+
+    on_virtual_time(scenario)
+    assert [step for step in ears.looks if step is not None] == [pytest.approx(3600)]

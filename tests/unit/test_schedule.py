@@ -80,13 +80,22 @@ def test_a_clock_stepped_back_doubles_no_round() -> None:
     assert following == 1062.0
 
 
-@given(times, keys, intervals, st.floats(min_value=0.001, max_value=1))
+@given(times, keys, intervals, st.floats(min_value=0.001, max_value=0.5))
 def test_the_first_round_leaves_time_for_its_result(start: float, key: str, interval: float, share: float) -> None:
     phase = phase_seconds(key, interval)
     first = first_round(start, phase, interval, interval * share)
     assert start <= first
     assert first + interval * share <= start + interval * 1.000001 + 1e-3
     assert first <= next_round(start, phase, interval)
+
+
+@given(times, keys, intervals, st.floats(min_value=0.001, max_value=1))
+def test_long_timeouts_do_not_bunch_the_start(start: float, key: str, interval: float, share: float) -> None:
+    phase = phase_seconds(key, interval)
+    due = next_round(start, phase, interval)
+    first = first_round(start, phase, interval, interval * share)
+    assert first - start >= (due - start) / 2 - 1e-3
+    assert next_round(first, phase, interval) - first >= -1e-3
 
 
 @pytest.mark.parametrize(
@@ -148,6 +157,20 @@ def test_a_rate_below_one_packet_a_second_still_lets_a_probe_go() -> None:
     budgets = Budgets(packets_per_second=500, per_prefix_per_second=0.1)
     key = budget_key("192.0.2.1")
     assert [budgets.reserve(0.0, key, 1) for _ in range(3)] == pytest.approx([0, 10, 20])
+
+
+def test_other_rates_forgive_nothing() -> None:
+    budgets = Budgets(packets_per_second=10, per_prefix_per_second=1)
+    key = budget_key("192.0.2.1")
+    for _ in range(5):
+        budgets.reserve(0.0, key, 1)
+    for _ in range(20):
+        budgets.reserve_whole(0.0, 1)
+    budgets.change(10, 1)
+    assert budgets.reserve(0.0, key, 1) == pytest.approx(5)
+    assert budgets.reserve_whole(0.0, 1) == pytest.approx(1.1)
+    budgets.change(10, 10)
+    assert budgets.reserve(0.0, key, 1) < 6
 
 
 def test_idle_prefixes_are_forgotten() -> None:

@@ -1,0 +1,336 @@
+"""The judge at work: hears of every probe, decides, has the decisions written down, shown and carried out.
+
+Order is everything: an event is on the disk before anything shows it. Only while the disk cannot be written do verdicts
+go on without it, since a full disk must not make the agent blind; `prober_ledger_writable` says so.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import partial
+from ipaddress import ip_address
+from typing import Any, Final, Protocol
+
+from prober.clock import Clock, Timer
+from prober.contract import Kind
+from prober.judge.judge import Judge
+from prober.judge.records import (
+    Event,
+    Gap,
+    GapCause,
+    GapClosed,
+    GapOpened,
+    Outage,
+    OutageClosed,
+    OutageOpened,
+    ProbeMember,
+    ProbeReference,
+    Request,
+    Scope,
+    Settings,
+    StateChanged,
+)
+from prober.ledger import Ledger
+from prober.model import Check, Entity, Observation, Reference
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT_SECONDS: Final = 5.0
+SNAPSHOT_SECONDS: Final = 10.0
+PRUNE_SECONDS: Final = 3600.0
+STANDSTILL_SECONDS: Final = 10.0
+"""An agent that was not there for so long (suspended, stopped, starved) was not watching: a gap, cause overload."""
+HISTORY_CHECKS: Final = 1_000
+"""Up to so many checks a snapshot holds the history of loss and round trips, for the onset; else it is learned anew."""
+FLAP_MEMORY_SECONDS: Final = 86_400.0
+
+
+class Hands(Protocol):
+    """Who carries out what the judge asks for."""
+
+    def request(
+        self, check: Check, at: float, reason: Any, wanted: Callable[[float], bool], *, displace: bool = False
+    ) -> None: ...
+
+
+class Judging:
+    """A judge, its ledger and its hands. A `Listener` of the runner."""
+
+    def __init__(
+        self,
+        *,
+        vantage: str,
+        settings: Settings,
+        kinds: dict[str, Kind],
+        entities: Iterable[Entity],
+        references: Iterable[Reference],
+        clock: Clock,
+        ledger: Ledger,
+        retention_seconds: float | None = None,
+    ) -> None:
+        self._clock = clock
+        self._kinds = kinds
+        self.ledger = ledger
+        self._retention_seconds = retention_seconds
+        references = tuple(references)
+        self.judge = Judge(
+            entities,
+            references,
+            settings,
+            vantage=vantage,
+            utc_offset=clock.utc() - clock.now(),
+            named=named_references(references, kinds),
+        )
+        self._hands: Hands | None = None
+        self._early: tuple[Request, ...] = ()  # asked for while restoring, before there were hands
+        self._timer: Timer | None = None
+        self._timer_at = 0.0
+        self._beats: dict[str, Timer] = {}
+        self._running = False
+        self._looked_at = clock.now()
+        self.shown: dict[tuple[Scope, str], StateChanged] = {}
+        """What is known of every scope, as far as it may be shown."""
+
+    # -- life ----------------------------------------------------------------------------------------------------------
+
+    async def restore(self) -> None:
+        """Go on from what the ledger holds. Once, before `start`."""
+        now, judge, ledger = self._clock.now(), self.judge, self.ledger
+        restored, absence = ledger.restore(), ledger.absence
+        step = absence.step_seconds if absence is not None and absence.exact else 0.0
+        judge.utc_offset -= step  # the records are on the clock of then; stepping it below moves them
+        closed = []
+        if restored.snapshot_at is not None:
+            recent = await ledger.outages(since=restored.snapshot_at - FLAP_MEMORY_SECONDS)
+            closed = [outage for outage in recent if not outage.ongoing]
+        judge.restore(restored.snapshot, now, ongoing=restored.open_outages, closed=closed)
+        events: list[Event] = self._settle_gaps(restored.open_gaps, absence.begin - step if absence else None)
+        if abs(step) > 0.5:
+            judge.clock_step(now, step)
+        else:
+            judge.utc_offset += step
+        if absence is not None:
+            judge.gap(now - absence.seconds, now, GapCause.STOPPED)
+        decisions = judge.decide(now)
+        self._early = decisions.requests
+        events += decisions.events
+        if ledger.writable:
+            await ledger.append(events)
+        else:
+            ledger.record(events)
+        self._show_all()
+        ledger.track(judge.states(), now)
+        if restored.last_heartbeat is not None:
+            log.info(
+                "restored from the ledger",
+                extra={
+                    "open_outages": len(judge.ongoing()),
+                    "absent_seconds": round(absence.seconds, 3) if absence else None,
+                    "learned": restored.snapshot is not None,
+                },
+            )
+
+    def _settle_gaps(self, open_gaps: Iterable[Gap], end: float | None) -> list[Event]:
+        """Snapshot and ledger may differ by what happened between them; of gaps, the ledger is right."""
+        known = {gap.id: gap for gap in open_gaps}
+        for observer in self.judge.watch.observers.values():
+            if observer.gap is not None and observer.gap.id not in known:
+                observer.gap = None
+            elif observer.gap is not None:
+                del known[observer.gap.id]
+        return [GapClosed(replace(gap, end=max(gap.begin, end or gap.begin))) for gap in known.values()]
+
+    def start(self, hands: Hands) -> None:
+        """Begin to decide; `hands` carries out."""
+        self._hands = hands
+        self._running = True
+        self._looked_at = self._clock.now()
+        for request in self._early:
+            self._carry_out(request)
+        self._beat()
+        self._snapshot()
+        if self._retention_seconds is not None:
+            self._prune()
+        self._stir()
+
+    async def stop(self) -> None:
+        """Stop deciding and leave everything in the ledger as it is now."""
+        self._running = False
+        for timer in (self._timer, *self._beats.values()):
+            if timer is not None:
+                timer.cancel()
+        self._write_snapshot()
+        self._write_heartbeat()
+
+    def reconfigure(self, entities: Iterable[Entity], references: Iterable[Reference]) -> None:
+        """Take new targets; what an open outage becomes is said in `Judge.reconfigure`."""
+        now = self._clock.now()
+        references = tuple(references)
+        self.judge.watch.named = named_references(references, self._kinds)
+        self.judge.reconfigure(entities, references, now)
+        self._decide()
+        self.ledger.track(self.judge.states(), now)
+        current = {(state.scope, state.name) for state in self.judge.states()}
+        self.shown = {key: state for key, state in self.shown.items() if key in current}
+        self._show_all()
+
+    # -- a listener of the runner --------------------------------------------------------------------------------------
+
+    def sent(self, check: Check, at: float, reason: str) -> None:
+        self.judge.sent(check, at, reason)
+        self._stir()
+
+    def observe(self, observation: Observation) -> None:
+        self.judge.observe(observation, self._clock.now())
+        self._stir()
+
+    def withdrawn(self, check: Check, at: float) -> None:
+        self.judge.withdrawn(check, at)
+        self._stir()
+
+    def looked_at_clock(self, at: float, offset_seconds: float, stepped_seconds: float | None) -> None:
+        since, self._looked_at = self._looked_at, at
+        if at - since > STANDSTILL_SECONDS:
+            self.judge.gap(since, at, GapCause.OVERLOAD)
+        if stepped_seconds is not None:
+            self.judge.clock_step(at, stepped_seconds)
+        else:
+            self.judge.utc_offset = offset_seconds
+        self._stir()
+
+    # -- deciding ------------------------------------------------------------------------------------------------------
+
+    def _stir(self) -> None:
+        """Have `decide` called when the judge wants to be woken: after all that arrives in this turn of the loop."""
+        wake_at = self.judge.wake_at
+        if not self._running or wake_at == float("inf"):
+            return
+        if self._timer is not None:
+            if self._timer_at <= wake_at:
+                return
+            self._timer.cancel()
+        self._timer_at = wake_at
+        self._timer = self._clock.call_at(max(wake_at, self._clock.now()), self._wake)
+
+    def _wake(self) -> None:
+        self._timer = None
+        self._decide()
+        self._stir()
+
+    def _decide(self) -> None:
+        decisions = self.judge.decide(self._clock.now())
+        for request in decisions.requests:
+            self._carry_out(request)
+        if decisions.events:
+            self._record(decisions.events)
+
+    def _carry_out(self, request: Request) -> None:
+        if self._hands is None:
+            return
+        wanted = partial(self.judge.wants, request)
+        if isinstance(request, ProbeReference):
+            self._hands.request(request.check, request.at, "reference", wanted)
+        elif isinstance(request, ProbeMember):
+            self._hands.request(request.check, request.at, "regular", wanted, displace=True)
+        else:
+            self._hands.request(request.check, request.at, "confirmation", wanted)
+
+    def _record(self, events: tuple[Event, ...]) -> None:
+        for event in events:
+            _log_event(event)
+        if self.ledger.writable:
+            self.ledger.record(events, partial(self._show, events))
+        else:
+            self.ledger.record(events)
+            self._show(events)
+
+    def _show(self, events: Iterable[Event]) -> None:
+        for event in events:
+            if isinstance(event, StateChanged):
+                self.shown[event.scope, event.name] = event
+
+    def _show_all(self) -> None:
+        self.shown = {(state.scope, state.name): state for state in self.judge.states()}
+
+    # -- the ledger's rhythm -------------------------------------------------------------------------------------------
+
+    def _beat(self) -> None:
+        self._write_heartbeat()
+        self._again(HEARTBEAT_SECONDS, self._beat)
+
+    def _snapshot(self) -> None:
+        self._write_snapshot()
+        self._again(SNAPSHOT_SECONDS, self._snapshot)
+
+    def _prune(self) -> None:
+        if self._retention_seconds is not None:
+            self.ledger.prune_soon(self._clock.utc() - self._retention_seconds)
+        self._again(PRUNE_SECONDS, self._prune)
+
+    def _again(self, seconds: float, callback: Callable[[], None]) -> None:
+        self._beats[callback.__name__] = self._clock.call_at(self._clock.now() + seconds, callback)
+
+    def _write_heartbeat(self) -> None:
+        self.ledger.heartbeat(self._clock.now(), self._clock.utc(), self.judge.ongoing())
+
+    def _write_snapshot(self) -> None:
+        history = len(self.judge.watch.detectors) <= HISTORY_CHECKS
+        self.ledger.snapshot(self.judge.snapshot(history=history), self._clock.utc())
+
+    # -- views ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def reference_count(self) -> int:
+        """References that can vouch for this vantage; 0: nothing does."""
+        return len(self.judge.watch.references)
+
+    def utc(self) -> float:
+        """Unix time on the clock that the records are on."""
+        return self._clock.now() + self.judge.utc_offset
+
+    def ongoing(self) -> list[Outage]:
+        """The open outages that may be shown: those on the disk; while that fails, those that we know of."""
+        return self.ledger.ongoing() if self.ledger.writable else self.judge.ongoing()
+
+
+def named_references(references: Iterable[Reference], kinds: dict[str, Kind]) -> frozenset[str]:
+    """Keys of the references' checks that ask the vantage's resolver for a name: they vouch for the resolver."""
+    named = set()
+    for reference in references:
+        for check in reference.checks:
+            try:
+                ip_address(kinds[check.kind].host(check.options).partition("%")[0])
+            except ValueError:
+                named.add(check.key)
+    return frozenset(named)
+
+
+def _log_event(event: Event) -> None:
+    """Tell the log what happened; states of single scopes are for the metrics."""
+    if isinstance(event, OutageOpened):
+        outage = event.outage
+        log.warning("outage", extra=_of(outage) | {"failures": " ".join(outage.failures), "onset": outage.onset})
+    elif isinstance(event, OutageClosed):
+        outage = event.outage
+        log.info(
+            "outage over" if outage.ended_by is not None else "outage no longer watched",
+            extra=_of(outage)
+            | {
+                "class": outage.outage_class,
+                "seconds": None if outage.duration_seconds is None else round(outage.duration_seconds, 1),
+                "at_least": round(outage.duration_min_seconds, 1),
+                "at_most": None if outage.duration_max_seconds is None else round(outage.duration_max_seconds, 1),
+            },
+        )
+    elif isinstance(event, GapOpened):
+        silent = " ".join(event.gap.references)
+        log.warning("this vantage cannot see", extra={"cause": event.gap.cause, "silent": silent})
+    elif isinstance(event, GapClosed) and event.gap.end is not None:
+        seconds = round(event.gap.end - event.gap.begin, 1)
+        log.info("gap in what this vantage saw", extra={"cause": event.gap.cause, "seconds": seconds})
+
+
+def _of(outage: Outage) -> dict[str, Any]:
+    return {"scope": outage.scope, "scope_name": outage.name, "entity": outage.entity}

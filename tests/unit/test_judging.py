@@ -1,0 +1,217 @@
+"""The judge at work: what is written down before it is shown, what is carried out, what a restart settles."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from prober.failures import Failure, Operation
+from prober.judge.records import Event, Gap, GapCause, GapClosed, Outage, OutageClosed, OutageOpened, Settings
+from prober.judging import Judging
+from prober.ledger import Absence, Restored
+from prober.model import Check, Entity, Observation, Target
+from prober.probes import PROBES
+from prober.probes.icmp import IcmpOptions
+from tests.fakes import VirtualClock, VirtualLoop, on_virtual_time
+
+CHECK = Check("host", "icmp", "icmp", 60.0, 5.0, IcmpOptions(address="192.0.2.1"))
+ENTITY = Entity("lab", targets=(Target("host", "lab", (CHECK,)),), references=())
+
+
+@dataclass
+class Book:
+    """A ledger that commits when the test says so."""
+
+    restored: Restored = field(default_factory=Restored)
+    absence: Absence | None = None
+    writable: bool = True
+    events: list[Event] = field(default_factory=list)
+    waiting: list[Callable[[], None]] = field(default_factory=list)
+    beats: int = 0
+    snapshots: int = 0
+
+    def restore(self) -> Restored:
+        return self.restored
+
+    def record(self, events: Iterable[Event], then: Callable[[], None] | None = None) -> None:
+        self.events += events
+        if then is not None:
+            self.waiting.append(then)
+
+    async def append(self, events: Iterable[Event]) -> None:
+        self.events += events
+
+    async def outages(self, **_filters: Any) -> list[Outage]:
+        return []
+
+    def track(self, states: Any, now: float) -> None: ...
+
+    def heartbeat(self, now: float, utc: float, ongoing: Any) -> None:
+        self.beats += 1
+
+    def snapshot(self, state: Any, utc: float) -> None:
+        self.snapshots += 1
+
+    def ongoing(self) -> list[Outage]:
+        opened = {e.outage.id: e.outage for e in self.events if isinstance(e, OutageOpened)}
+        closed = {e.outage.id for e in self.events if isinstance(e, OutageClosed)}
+        return [outage for name, outage in opened.items() if name not in closed]
+
+    def commit(self) -> None:
+        waiting, self.waiting = self.waiting, []
+        for then in waiting:
+            then()
+
+
+class Hands:
+    """Carries out nothing, remembers everything."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[float, str]] = []
+
+    def request(
+        self, check: Check, at: float, reason: str, wanted: Callable[[float], bool], *, displace: bool = False
+    ) -> None:
+        self.asked.append((at, reason))
+
+
+def judging(clock: VirtualClock, book: Book) -> Judging:
+    return Judging(
+        vantage="here",
+        settings=Settings(),
+        kinds=PROBES,
+        entities=[ENTITY],
+        references=[],
+        clock=clock,
+        ledger=book,  # type: ignore[arg-type]
+    )
+
+
+def seen(clock: VirtualClock, success: bool, reason: Any = "regular") -> Observation:
+    return Observation(
+        CHECK,
+        clock.now(),
+        clock.utc(),
+        success,
+        0.1,
+        {},
+        {},
+        operation=None if success else Operation.RECEIVE,
+        failure=None if success else Failure.TIMEOUT,
+        reason=reason,
+    )
+
+
+async def probe(bench: Judging, clock: VirtualClock, success: bool, times: int, every: float) -> None:
+    for number in range(times):
+        bench.sent(CHECK, clock.now(), "confirmation" if not success and number else "regular")
+        bench.observe(seen(clock, success, "confirmation" if not success and number else "regular"))
+        await asyncio.sleep(every)
+
+
+def word(bench: Judging) -> str:
+    return str(bench.shown["entity", "lab"].verdict)
+
+
+def test_an_outage_is_on_the_disk_before_it_is_shown() -> None:
+    async def scenario(_loop: VirtualLoop, clock: VirtualClock) -> None:
+        book, hands = Book(), Hands()
+        bench = judging(clock, book)
+        await bench.restore()
+        bench.start(hands)
+        await probe(bench, clock, True, 100, 60.0)
+        book.commit()
+        assert word(bench) == "up"
+        await probe(bench, clock, False, 40, 2.0)
+        assert [event.outage.scope for event in book.events if isinstance(event, OutageOpened)] == [
+            "check",
+            "target",
+            "entity",
+        ]
+        assert word(bench) == "up"  # not committed
+        book.commit()
+        assert word(bench) == "dark"
+        assert len(bench.ongoing()) == 3
+        assert any(reason == "confirmation" for _at, reason in hands.asked)
+        await bench.stop()
+
+    on_virtual_time(scenario)
+
+
+def test_a_ledger_that_cannot_be_written_does_not_make_the_agent_blind() -> None:
+    async def scenario(_loop: VirtualLoop, clock: VirtualClock) -> None:
+        book = Book()
+        bench = judging(clock, book)
+        await bench.restore()
+        bench.start(Hands())
+        await probe(bench, clock, True, 100, 60.0)
+        book.commit()
+        book.writable = False
+        await probe(bench, clock, False, 40, 2.0)
+        assert word(bench) == "dark"
+        await bench.stop()
+
+    on_virtual_time(scenario)
+
+
+def test_heartbeats_and_snapshots_have_their_rhythm() -> None:
+    async def scenario(_loop: VirtualLoop, clock: VirtualClock) -> None:
+        book = Book()
+        bench = judging(clock, book)
+        await bench.restore()
+        bench.start(Hands())
+        await asyncio.sleep(100.5)
+        await bench.stop()
+        assert book.beats in (21, 22)
+        assert book.snapshots in (11, 12)
+        await asyncio.sleep(100)
+        assert book.beats in (21, 22)
+
+    on_virtual_time(scenario)
+
+
+def test_a_standstill_is_a_gap() -> None:
+    async def scenario(_loop: VirtualLoop, clock: VirtualClock) -> None:
+        book = Book()
+        bench = judging(clock, book)
+        await bench.restore()
+        bench.start(Hands())
+        for at in (1.0, 2.0, 3.0, 63.0, 64.0):
+            await asyncio.sleep(at - clock.now())
+            bench.looked_at_clock(clock.now(), clock.utc() - clock.now(), None)
+        await asyncio.sleep(1)
+        gaps = [event.gap for event in book.events if isinstance(event, GapClosed)]
+        assert [(gap.cause, round((gap.end or 0) - gap.begin)) for gap in gaps] == [(GapCause.OVERLOAD, 60)]
+        await bench.stop()
+
+    on_virtual_time(scenario)
+
+
+def test_an_absence_is_a_gap_and_a_clock_stepped_meanwhile_is_another() -> None:
+    async def scenario(_loop: VirtualLoop, clock: VirtualClock) -> None:
+        await asyncio.sleep(1000)
+        book = Book(absence=Absence(clock.utc() - 100, 100, True, step_seconds=3600.0))
+        bench = judging(clock, book)
+        await bench.restore()
+        gaps = {event.gap.cause: event.gap for event in book.events if isinstance(event, GapClosed)}
+        assert gaps[GapCause.CLOCK_STEP].step_seconds == 3600.0
+        stopped = gaps[GapCause.STOPPED]
+        assert (stopped.end or 0) - stopped.begin == 100
+        assert bench.judge.utc_offset == clock.utc() - clock.now()
+
+    on_virtual_time(scenario)
+
+
+def test_a_gap_that_only_the_ledger_knows_is_closed_at_the_last_sign_of_life() -> None:
+    async def scenario(_loop: VirtualLoop, clock: VirtualClock) -> None:
+        await asyncio.sleep(1000)
+        begin = clock.utc() - 500
+        gap = Gap("offline:1", "here", begin, None, GapCause.OFFLINE)
+        book = Book(Restored(open_gaps=[gap]), Absence(clock.utc() - 100, 100, True))
+        await judging(clock, book).restore()
+        closed = [event.gap for event in book.events if isinstance(event, GapClosed) and event.gap.id == gap.id]
+        assert [(one.begin, one.end) for one in closed] == [(begin, clock.utc() - 100)]
+
+    on_virtual_time(scenario)
