@@ -121,6 +121,7 @@ class Agent:
                 stagger=settings.vantage.index / settings.vantage.of,
                 listener=judging,
             )
+            judging.on_defect = runner.defect
             collector = AgentCollector(
                 clock=clock,
                 figures=runner.figures,

@@ -40,6 +40,7 @@ log = logging.getLogger(__name__)
 HEARTBEAT_SECONDS: Final = 5.0
 SNAPSHOT_SECONDS: Final = 10.0
 PRUNE_SECONDS: Final = 3600.0
+AFTER_DEFECT_SECONDS: Final = 1.0
 STANDSTILL_SECONDS: Final = 10.0
 """An agent that was not there for so long (suspended, stopped, starved) was not watching: a gap, cause overload."""
 HISTORY_CHECKS: Final = 1_000
@@ -90,6 +91,8 @@ class Judging:
         self._beats: dict[str, Timer] = {}
         self._running = False
         self._looked_at = clock.now()
+        self.on_defect: Callable[[str, Exception], None] = _raise
+        """What to do with a defect that was caught; the app counts and logs it."""
         self.shown: dict[tuple[Scope, str], StateChanged] = {}
         """What is known of every scope, as far as it may be shown."""
 
@@ -211,13 +214,21 @@ class Judging:
             if self._timer_at <= wake_at:
                 return
             self._timer.cancel()
-        self._timer_at = wake_at
-        self._timer = self._clock.call_at(max(wake_at, self._clock.now()), self._wake)
+        self._arm(max(wake_at, self._clock.now()))
+
+    def _arm(self, at: float) -> None:
+        self._timer_at = at
+        self._timer = self._clock.call_at(at, self._wake)
 
     def _wake(self) -> None:
         self._timer = None
-        self._decide()
-        self._stir()
+        try:
+            self._decide()
+        except Exception as error:  # a defect of the judge must not end the judging: it is asked again
+            self.on_defect("judge", error)
+            self._arm(self._clock.now() + AFTER_DEFECT_SECONDS)
+        else:
+            self._stir()
 
     def _decide(self) -> None:
         decisions = self.judge.decide(self._clock.now())
@@ -293,6 +304,10 @@ class Judging:
     def ongoing(self) -> list[Outage]:
         """The open outages that may be shown: those on the disk; while that fails, those that we know of."""
         return self.ledger.ongoing() if self.ledger.writable else self.judge.ongoing()
+
+
+def _raise(_where: str, error: Exception) -> None:
+    raise error
 
 
 def named_references(references: Iterable[Reference], kinds: dict[str, Kind]) -> frozenset[str]:

@@ -347,7 +347,7 @@ class Runner:
         except (ProbeFailure, TimeoutError):
             self._located(round_, again=host)
         except Exception as error:  # a defect in resolving must not cost the check its rounds
-            self._defect("locate", error)
+            self.defect("locate", error)
             self._located(round_, again=host)
         else:
             self._located(round_, again=None)
@@ -366,7 +366,7 @@ class Runner:
             if round_.scheduled:
                 self.figures.lateness(max(0.0, started - round_.due))
             if listener is not None:
-                listener.sent(entry.check, started, round_.reason)
+                self._tell(listener.sent, entry.check, started, round_.reason)
             observation = await self.execute(entry.check, round_.reason, started)
         finally:
             if round_.scheduled:
@@ -375,7 +375,7 @@ class Runner:
             if entry.kind.holds_descriptor:
                 self._holding -= 1
             if listener is not None and (observation is None or entry.gone):
-                listener.withdrawn(entry.check, started)
+                self._tell(listener.withdrawn, entry.check, started)
             if observation is not None and not entry.gone:
                 if observation.address is not None:
                     entry.budget_key = budget_key(observation.address)
@@ -401,10 +401,13 @@ class Runner:
     def _emit(self, observation: Observation) -> None:
         listeners = () if self._listener is None else (self._listener.observe,)
         for sink in (*listeners, *self._sinks):
-            try:
-                sink(observation)
-            except Exception as error:  # a defect in one reader must not cost the others the observation
-                self._defect("sink", error)
+            self._tell(sink, observation)
+
+    def _tell(self, hears: Callable[..., None], *arguments: object) -> None:
+        try:
+            hears(*arguments)
+        except Exception as error:  # a defect in one listener must cost neither the probe nor the other listeners
+            self.defect("sink", error)
 
     def _look(self) -> None:
         stepped = self._anchor.look()
@@ -412,7 +415,7 @@ class Runner:
             self.figures.clock_steps += 1
             log.warning("the host's clock was stepped", extra={"seconds": round(stepped, 3)})
         if self._listener is not None:
-            self._listener.looked_at_clock(self._clock.now(), self._anchor.offset_seconds, stepped)
+            self._tell(self._listener.looked_at_clock, self._clock.now(), self._anchor.offset_seconds, stepped)
         self._look_timer = self._clock.call_at(self._clock.now() + CLOCK_LOOK_SECONDS, self._look)
 
     # -- one probe -----------------------------------------------------------------------------------------------------
@@ -440,7 +443,7 @@ class Runner:
         except ProbeFailure as failure:
             failed = failure
         except Exception as error:  # a probe's defect never stops the agent
-            self._defect(check.kind, error)
+            self.defect(check.kind, error)
             failed = ProbeFailure(attempt.operation, Failure.INTERNAL_ERROR, f"{type(error).__name__}: {error}")
         return Observation(
             check=check,
@@ -458,7 +461,8 @@ class Runner:
             reason=reason,
         )
 
-    def _defect(self, where: str, error: Exception) -> None:
+    def defect(self, where: str, error: Exception) -> None:
+        """Count a defect of the agent that was caught at `where`, and log it once per cause."""
         self.figures.exceptions[where] += 1
         self._once.error(
             f"{where}:{type(error).__name__}:{_place(error)}", "a defect of the agent", error=error, where=where

@@ -215,3 +215,30 @@ def test_a_gap_that_only_the_ledger_knows_is_closed_at_the_last_sign_of_life() -
         assert [(one.begin, one.end) for one in closed] == [(begin, clock.utc() - 100)]
 
     on_virtual_time(scenario)
+
+
+def test_a_defect_of_the_judge_is_counted_and_judging_goes_on() -> None:
+    async def scenario(_loop: VirtualLoop, clock: VirtualClock) -> None:
+        book, caught = Book(), []
+        bench = judging(clock, book)
+        bench.on_defect = lambda where, error: caught.append((where, str(error)))
+        await bench.restore()
+        bench.start(Hands())
+        await probe(bench, clock, True, 100, 60.0)
+        decide, broken = bench.judge.decide, [True]
+
+        def sometimes(now: float) -> Any:
+            if broken:
+                raise ZeroDivisionError("judge")
+            return decide(now)
+
+        bench.judge.decide = sometimes  # type: ignore[method-assign]
+        await probe(bench, clock, False, 5, 2.0)
+        assert set(caught) == {("judge", "judge")}
+        broken.clear()
+        await probe(bench, clock, False, 35, 2.0)
+        book.commit()
+        assert word(bench) == "dark"
+        await bench.stop()
+
+    on_virtual_time(scenario)
