@@ -39,6 +39,9 @@ log = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS: Final = 5.0
 SNAPSHOT_SECONDS: Final = 10.0
+SNAPSHOT_SLICE: Final = 50
+SLICE_SECONDS: Final = 0.01
+TROUBLED_MANY: Final = 300
 PRUNE_SECONDS: Final = 3600.0
 AFTER_DEFECT_SECONDS: Final = 1.0
 STANDSTILL_SECONDS: Final = 10.0
@@ -90,6 +93,8 @@ class Judging:
         self._timer_at = 0.0
         self._beats: dict[str, Timer] = {}
         self._running = False
+        self._slices: list[list[str]] = []  # of the snapshot that is being made
+        self._prepared: dict[str, Any] = {}
         self._looked_at = clock.now()
         self.on_defect: Callable[[str, Exception], None] = _raise
         """What to do with a defect that was caught; the app counts and logs it."""
@@ -214,11 +219,12 @@ class Judging:
             if self._timer_at <= wake_at:
                 return
             self._timer.cancel()
-        self._arm(max(wake_at, self._clock.now()))
+        self._arm(wake_at)
 
     def _arm(self, at: float) -> None:
+        # `at` may have passed. Then the timer stays as it is, whatever arrives before it fires: it must not be put off.
         self._timer_at = at
-        self._timer = self._clock.call_at(at, self._wake)
+        self._timer = self._clock.call_at(max(at, self._clock.now()), self._wake)
 
     def _wake(self) -> None:
         self._timer = None
@@ -272,8 +278,22 @@ class Judging:
         self._again(HEARTBEAT_SECONDS, self._beat)
 
     def _snapshot(self) -> None:
-        self._write_snapshot()
-        self._again(SNAPSHOT_SECONDS, self._snapshot)
+        """Make a snapshot, a slice in each turn of the loop: thousands of checks would hold it for too long."""
+        keys = list(self.judge.watch.detectors)
+        self._slices = [keys[at : at + SNAPSHOT_SLICE] for at in range(0, len(keys), SNAPSHOT_SLICE)]
+        self._prepared = {}
+        self._slice()
+
+    def _slice(self) -> None:
+        if self._slices:
+            self._prepared |= self.judge.prepare_snapshot(self._slices.pop(), history=self._with_history)
+            self._again(SLICE_SECONDS, self._slice)
+            return
+        self._write_snapshot(self._prepared)
+        self._prepared = {}
+        # With many checks in trouble at once a snapshot costs much, and the ledger's records say most of it.
+        calm = len(self.judge.troubled) <= TROUBLED_MANY
+        self._again(SNAPSHOT_SECONDS if calm else 6 * SNAPSHOT_SECONDS, self._snapshot)
 
     def _prune(self) -> None:
         if self._retention_seconds is not None:
@@ -286,9 +306,13 @@ class Judging:
     def _write_heartbeat(self) -> None:
         self.ledger.heartbeat(self._clock.now(), self._clock.utc(), self.judge.ongoing())
 
-    def _write_snapshot(self) -> None:
-        history = len(self.judge.watch.detectors) <= HISTORY_CHECKS
-        self.ledger.snapshot(self.judge.snapshot(history=history), self._clock.utc())
+    def _write_snapshot(self, prepared: dict[str, Any] | None = None) -> None:
+        state = self.judge.snapshot(history=self._with_history, prepared=prepared)
+        self.ledger.snapshot(state, self._clock.utc())
+
+    @property
+    def _with_history(self) -> bool:
+        return len(self.judge.watch.detectors) <= HISTORY_CHECKS
 
     # -- views ---------------------------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ Every `now`, `at` and `sent_at` is the runner's clock, which never goes back.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from heapq import heappop, heappush
 from math import inf
@@ -488,6 +488,11 @@ class Judge:
     # views
 
     @property
+    def troubled(self) -> Collection[str]:
+        """Keys of the checks that are down or have failures under way."""
+        return self._active.keys()
+
+    @property
     def observer_up(self) -> bool:
         """Every set of references that is trusted says that this vantage is online."""
         return not any(observer.offline for observer in self.watch.observers.values())
@@ -522,11 +527,25 @@ class Judge:
 
     # snapshots
 
-    def snapshot(self, *, history: bool = True) -> dict[str, Any]:
-        """All state as plain JSON-able values. Without `history` it is small; take it with history now and then."""
+    def prepare_snapshot(self, keys: Iterable[str], *, history: bool = True) -> dict[str, Any]:
+        """The part of a snapshot that is about these checks, so that a large one can be made bit by bit."""
+        found = {key: self.watch.detectors.get(key) for key in keys}
+        return {key: one.snapshot(history) for key, one in found.items() if one is not None}
+
+    def snapshot(self, *, history: bool = True, prepared: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """All state as plain JSON-able values. Without `history` it is small; take it with history now and then.
+
+        Of `prepared` parts, those of checks that were or are in trouble are made anew: together with the records they
+        must be of one moment. For the others a moment earlier is as good.
+        """
+        calm = {
+            key: state
+            for key, state in (prepared or {}).items()
+            if key not in self._active and not (state["down"] or "run" in state or state["lessons"])
+        }
         return {
             "utc_offset": self.utc_offset,
-            "watch": self.watch.snapshot(history),
+            "watch": self.watch.snapshot(history, calm),
             "book": self._book.snapshot(),
             "suspects": sorted(self._suspects),
         }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from prober.judge.detector import Detector
@@ -57,10 +57,12 @@ class Watch:
                 if old_node is not None and (node.leaf is None or node.leaf is old_node.leaf):
                     node.value, node.held, node.shown = old_node.value, old_node.held, old_node.shown
 
-    def snapshot(self, history: bool) -> dict[str, Any]:
-        """Plain values that `restore` takes."""
+    def snapshot(self, history: bool, prepared: Mapping[str, Any]) -> dict[str, Any]:
+        """Plain values that `restore` takes. What is `prepared` is taken from there."""
         return {
-            "checks": {key: detector.snapshot(history) for key, detector in self.detectors.items()},
+            "checks": {
+                key: prepared.get(key) or detector.snapshot(history) for key, detector in self.detectors.items()
+            },
             "observers": [
                 [None if trusted is None else list(trusted), observer.snapshot()]
                 for trusted, observer in self.observers.items()

@@ -242,3 +242,55 @@ def test_a_defect_of_the_judge_is_counted_and_judging_goes_on() -> None:
         await bench.stop()
 
     on_virtual_time(scenario)
+
+
+def test_a_stream_of_results_does_not_put_the_decision_off() -> None:
+    async def scenario(loop: VirtualLoop, clock: VirtualClock) -> None:
+        book = Book()
+        bench = judging(clock, book)
+        await bench.restore()
+        bench.start(Hands())
+        await probe(bench, clock, True, 100, 60.0)
+        decided: list[float] = []
+        decide = bench.judge.decide
+
+        def spy(now: float) -> Any:
+            decided.append(now)
+            return decide(now)
+
+        bench.judge.decide = spy  # type: ignore[method-assign]
+        for _ in range(200):
+            bench.sent(CHECK, clock.now(), "confirmation")
+            bench.observe(seen(clock, False, "confirmation"))
+            loop.jump(0.0001)
+            await asyncio.sleep(0)
+        assert len(decided) > 20
+        await bench.stop()
+
+    on_virtual_time(scenario)
+
+
+def test_a_large_snapshot_is_made_in_slices() -> None:
+    async def scenario(_loop: VirtualLoop, clock: VirtualClock) -> None:
+        checks = [Check(f"t{n}", "icmp", "icmp", 60.0, 5.0, IcmpOptions(address="192.0.2.1")) for n in range(501)]
+        entity = Entity("lab", targets=tuple(Target(c.target, "lab", (c,)) for c in checks), references=())
+        book = Book()
+        bench = judging(clock, book)
+        bench.reconfigure([entity], [])
+        made: list[int] = []
+        prepare = bench.judge.prepare_snapshot
+
+        def spy(keys: Iterable[str], *, history: bool = True) -> dict[str, Any]:
+            keys = list(keys)
+            made.append(len(keys))
+            return prepare(keys, history=history)
+
+        bench.judge.prepare_snapshot = spy  # type: ignore[method-assign]
+        bench.start(Hands())
+        await asyncio.sleep(5)
+        assert max(made) <= 50
+        assert sum(made) == 501
+        assert book.snapshots == 1
+        await bench.stop()
+
+    on_virtual_time(scenario)
