@@ -39,6 +39,8 @@ log = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS: Final = 5.0
 SNAPSHOT_SECONDS: Final = 10.0
+SNAPSHOT_VERSION: Final = 1
+"""To be raised when the shape of a snapshot changes: one of another shape is no use."""
 SNAPSHOT_SLICE: Final = 50
 SLICE_SECONDS: Final = 0.01
 TROUBLED_MANY: Final = 300
@@ -113,7 +115,11 @@ class Judging:
         if restored.snapshot_at is not None:
             recent = await ledger.outages(since=restored.snapshot_at - FLAP_MEMORY_SECONDS)
             closed = [outage for outage in recent if not outage.ongoing]
-        judge.restore(restored.snapshot, now, ongoing=restored.open_outages, closed=closed)
+        snapshot = restored.snapshot
+        if snapshot is not None and snapshot.get("version") != SNAPSHOT_VERSION:
+            log.warning("the snapshot is of another version of the agent; what was learned is learned anew")
+            snapshot = None
+        judge.restore(snapshot, now, ongoing=restored.open_outages, closed=closed)
         events: list[Event] = self._settle_gaps(restored.open_gaps, absence.begin - step if absence else None)
         if abs(step) > 0.5:
             judge.clock_step(now, step)
@@ -274,11 +280,14 @@ class Judging:
     # -- the ledger's rhythm -------------------------------------------------------------------------------------------
 
     def _beat(self) -> None:
-        self._write_heartbeat()
         self._again(HEARTBEAT_SECONDS, self._beat)
+        self._write_heartbeat()
 
     def _snapshot(self) -> None:
         """Make a snapshot, a slice in each turn of the loop: thousands of checks would hold it for too long."""
+        # With many checks in trouble at once a snapshot costs much, and the ledger's records say most of it.
+        calm = len(self.judge.troubled) <= TROUBLED_MANY
+        self._again(SNAPSHOT_SECONDS if calm else 6 * SNAPSHOT_SECONDS, self._snapshot)
         keys = list(self.judge.watch.detectors)
         self._slices = [keys[at : at + SNAPSHOT_SLICE] for at in range(0, len(keys), SNAPSHOT_SLICE)]
         self._prepared = {}
@@ -289,11 +298,8 @@ class Judging:
             self._prepared |= self.judge.prepare_snapshot(self._slices.pop(), history=self._with_history)
             self._again(SLICE_SECONDS, self._slice)
             return
-        self._write_snapshot(self._prepared)
-        self._prepared = {}
-        # With many checks in trouble at once a snapshot costs much, and the ledger's records say most of it.
-        calm = len(self.judge.troubled) <= TROUBLED_MANY
-        self._again(SNAPSHOT_SECONDS if calm else 6 * SNAPSHOT_SECONDS, self._snapshot)
+        prepared, self._prepared = self._prepared, {}
+        self._write_snapshot(prepared)
 
     def _prune(self) -> None:
         if self._retention_seconds is not None:
@@ -308,7 +314,7 @@ class Judging:
 
     def _write_snapshot(self, prepared: dict[str, Any] | None = None) -> None:
         state = self.judge.snapshot(history=self._with_history, prepared=prepared)
-        self.ledger.snapshot(state, self._clock.utc())
+        self.ledger.snapshot(state | {"version": SNAPSHOT_VERSION}, self._clock.utc())
 
     @property
     def _with_history(self) -> bool:

@@ -70,6 +70,7 @@ class Judge:
         self._changed: set[str] = set()  # checks whose verdict may have changed
         self._restored: set[str] = set()
         self._again: set[str] = set()
+        self._unsettled: set[str] = set()
         self._held: set[str] = set()  # wait for another check of their scope to be confirmed
         self._summary: dict[Node, Summary] = {}  # for one pass
         self._beside: list[tuple[Observer, float, bool]] = []
@@ -86,14 +87,30 @@ class Judge:
         """
         before = self.watch
         self.watch = after = Watch(entities, references, self.settings, before.named, before)
+        self._close_gaps_of_others(before, after, now)
         self._events += self._book.carry_over(before, after, self.utc_offset)
         for key in [key for key in self._active if key not in after.detectors]:
             del self._active[key]
         for keys in (self._suspects, self._dirty, self._restored, self._again, self._held):
-            keys &= after.detectors.keys()
+            keys.intersection_update(after.detectors)
         self._beside = []
         self._changed = set(after.detectors)
         self.wake_at = now
+
+    def _close_gaps_of_others(self, before: Watch, after: Watch, now: float) -> None:
+        """References that are no longer asked cannot tell when a gap ends: it ends here. The others begin anew."""
+        kept = {id(observer) for observer in after.observers.values()}
+        for observer in before.observers.values():
+            if observer.gap is not None and id(observer) not in kept:
+                self._events.append(
+                    GapClosed(replace(observer.gap, end=max(observer.gap.begin, now + self.utc_offset)))
+                )
+                mine = [
+                    node
+                    for node in self._book.ongoing
+                    if any(before.observer_of.get(leaf.key) is observer for leaf in node.leaves())
+                ]
+                self._book.unobserved(mine, observer.gap_began, now)
 
     # what the runner tells
 
@@ -213,8 +230,12 @@ class Judge:
         self._observe_ourselves(now, requests)
         if now >= self._sweep_at:
             self._sweep(now)
+        # Should the last call have ended in a defect: what it was about is looked at again, and loses nothing.
+        self._dirty |= self._unsettled & self.watch.detectors.keys()
+        self._changed |= self._unsettled & self.watch.detectors.keys()
         while self._dirty:
             dirty, self._dirty = sorted(self._dirty), set()
+            self._unsettled.update(dirty)
             opened = [key for key in dirty if self._settle(key, now)]
             self._summary.clear()
             entities = {self.watch.leaves[key][0].entity for key in dirty if self._is_calm(key)}
@@ -235,6 +256,7 @@ class Judge:
                 self._ask(key, now, requests)
             self._summary.clear()
         self._roll_up(now)
+        self._unsettled.clear()
         self._probe_members(now, requests)
         for observer, at, resolver in self._beside:
             requests += observer.reach.ask(at)
@@ -275,6 +297,7 @@ class Judge:
             elif not observer.offline and observer.gap is not None:
                 back = lane.first_ok if lane.first_ok is not None else now
                 end = back if lane.last_failure is None else (min(lane.last_failure, back) + back) / 2
+                end = max(end, observer.gap_began)
                 gap = self._gap(observer.gap_began, end, GapCause.OFFLINE, references=observer.gap.references)
                 self._events.append(GapClosed(replace(gap, id=observer.gap.id)))
                 observer.gap = None

@@ -15,6 +15,7 @@ from prober.judge.rollup import Node
 from prober.judge.watch import Watch
 
 ABANDONED = "abandoned: no longer configured"
+OTHER_RULE = "abandoned: what counts for this scope was changed while it was down"
 
 
 def moved(outage: Outage, seconds: float) -> Outage:
@@ -45,6 +46,7 @@ class Book:
         self.settings = settings
         self.ongoing: dict[Node, Outage] = {}
         self.recovering: dict[Node, tuple[Outage, list[Node]]] = {}
+        self.blind: dict[str, tuple[float, list[tuple[float, float]]]] = {}  # of open outages: seconds before, and gaps
         self.ends: dict[tuple[str, str], deque[float]] = {}  # of past outages, for flapping and so that none overlap
 
     def open(self, node: Node, now: float, utc: float) -> OutageOpened:
@@ -115,10 +117,14 @@ class Book:
         return failures
 
     def close(self, node: Node, utc: float) -> OutageClosed:
-        """The first sign of life."""
+        """The first sign of life. Without one (a reload changed what counts) the end is not known."""
         failures = self._failures(node)
-        outage = self.ongoing.pop(node)
         after, by, last = node.ended()
+        outage = self.ongoing[node]
+        if by == inf or by <= (outage.start if outage.started_after is None else outage.started_after):
+            return self.abandon(node, OTHER_RULE, utc)
+        del self.ongoing[node]
+        self.blind.pop(outage.id, None)
         after = min(by, max(after, -inf if outage.started_after is None else outage.started_after))
         closed = replace(
             outage,
@@ -192,6 +198,7 @@ class Book:
         """Nobody looks any more: certain up to the last failure, and the end is not known."""
         current = self.current(node, 0.0)
         del self.ongoing[node]
+        self.blind.pop(current.id, None)
         node.frozen = []
         after = max(current.ended_after, current.started_by)
         self.ends.setdefault((current.scope, current.name), deque(maxlen=64)).append(after)
@@ -202,8 +209,9 @@ class Book:
         for node in nodes:
             outage = self.ongoing.get(node)
             if outage is not None:
-                seconds = max(0.0, end - max(begin, outage.started_by))
-                self.ongoing[node] = replace(outage, unobserved_seconds=outage.unobserved_seconds + seconds)
+                before, spans = self.blind.setdefault(outage.id, (outage.unobserved_seconds, []))
+                spans.append((max(begin, outage.started_by), end))
+                self.ongoing[node] = replace(outage, unobserved_seconds=before + _covered(spans))
 
     def snapshot(self) -> dict[str, Any]:
         """Plain values that `restore` takes."""
@@ -273,6 +281,15 @@ class Book:
             _settle_up(leaf, outage.ended_by)
             leaf.end = (outage.ended_after, outage.ended_by)
             leaf.ended_failures = dict(outage.failures)
+
+
+def _covered(spans: Iterable[tuple[float, float]]) -> float:
+    """Seconds that lie in any of the spans: gaps of different causes overlap."""
+    total, reached = 0.0, -inf
+    for begin, end in sorted(spans):
+        total += max(0.0, end - max(begin, reached))
+        reached = max(reached, end)
+    return total
 
 
 def _settle_up(leaf: Detector, answered_at: float | None) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from enum import StrEnum
+from math import isfinite
 from typing import Any, Literal, TypeAlias
 
 from prober.model import Check
@@ -62,7 +63,7 @@ class Settings:
 
 def rfc3339(utc: float | None) -> str | None:
     """`2014-12-22T16:15:00Z`, with milliseconds where they are not zero. None stays None."""
-    if utc is None:
+    if utc is None or not isfinite(utc):
         return None
     milliseconds = round(utc * 1000)
     text = datetime.fromtimestamp(milliseconds // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
