@@ -217,12 +217,12 @@ class ScopeExposition:
         judging = self._judging
         ongoing = {(outage.scope, outage.name): outage for outage in judging.ongoing()}
         now = judging.utc()
-        views = [
-            ScopeView(
-                scope, name, self._vantage + labels, judging.shown.get((scope, name)), ongoing.get((scope, name)), now
-            )
-            for (scope, name), labels in self._labels.items()
-        ]
+        views = []
+        for place, ((scope, name), labels) in enumerate(self._labels.items()):
+            state = judging.shown.get((scope, name))
+            views.append(ScopeView(scope, name, self._vantage + labels, state, ongoing.get((scope, name)), now))
+            if place % SLICE == 0:
+                await asyncio.sleep(0)
         for family in SCOPE_FAMILIES:
             lines = [f"# HELP {family.name} {family.help}\n# TYPE {family.name} {family.type}\n"]
             found = False

@@ -81,6 +81,7 @@ class Detector:
 
     __slots__ = (
         "asked",
+        "asks",
         "check",
         "confirm_interval",
         "down",
@@ -129,11 +130,8 @@ class Detector:
         self.end: tuple[float, float] = (-inf, -inf)  # of the last outage that closed: after, by
         self.ended_tail: list[float] = []  # its last failures
         self.ended_failures: dict[str, int] = {}
-
-    @property
-    def asks(self) -> str:
-        """What is asked of whom: a check that asks something else under the same name is another check."""
-        return f"{self.check.kind} {self.check.options!r}"
+        # What is asked of whom: a check that asks something else under the same name is another check.
+        self.asks = f"{check.kind} {check.options!r}"
 
     def reconfigure(self, check: Check, settings: Settings) -> None:
         """The same question, perhaps at another pace: what was learned stays."""
