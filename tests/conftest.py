@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
+import hypothesis
 import pytest
 
 from tests.lab import Namespace, Routed, in_ci, require_program, require_root, sweep
@@ -12,6 +13,10 @@ from tests.lab import Namespace, Routed, in_ci, require_program, require_root, s
 
 def pytest_configure() -> None:
     sweep()
+    # In CI the same examples every time: what is found by chance is found on a laptop, and stays found.
+    hypothesis.settings.register_profile("ci", derandomize=True, database=None)
+    if in_ci():
+        hypothesis.settings.load_profile("ci")
 
 
 @pytest.fixture

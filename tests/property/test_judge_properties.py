@@ -6,6 +6,7 @@ import json
 import random
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -167,6 +168,10 @@ def test_the_order_in_which_simultaneous_observations_arrive_does_not_matter(see
     assert seen[0] == seen[1]
 
 
+def uncounted(outages: list[Outage]) -> list[Outage]:
+    return [replace(outage, failures=dict.fromkeys(outage.failures, 0)) for outage in outages]
+
+
 @EXAMPLES
 @given(seed=st.integers(0, 10**6), moment=st.floats(700, 3000))
 def test_going_on_from_a_snapshot_is_the_same_as_having_gone_on(seed: int, moment: float) -> None:
@@ -186,8 +191,9 @@ def test_going_on_from_a_snapshot_is_the_same_as_having_gone_on(seed: int, momen
     broken.judge.restore(snapshot, moment, ongoing=ongoing)
     assert broken.judge.snapshot()["watch"] == snapshot["watch"]
     broken.run(4_000.0)
-    assert broken.tally.opened == whole.tally.opened
-    assert broken.tally.closed == whole.tally.closed
+    # What was asked for and not sent yet is lost with the agent and asked for again: a probe more or less may fail.
+    assert uncounted(broken.tally.opened) == uncounted(whole.tally.opened)
+    assert uncounted(broken.tally.closed) == uncounted(whole.tally.closed)
     assert broken.judge.states() == whole.judge.states()
 
 
