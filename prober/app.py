@@ -24,7 +24,7 @@ from prober.judging import Judging
 from prober.ledger import Ledger, LedgerError
 from prober.logs import OncePerCause
 from prober.metrics import Exposition
-from prober.model import Check, Observation
+from prober.model import Check, Observation, Reference
 from prober.net.echo import EchoSockets
 from prober.net.resolver import StubResolver
 from prober.probes import PROBES
@@ -181,7 +181,7 @@ class Agent:
             limits = config.settings.limits
             self._budgets.change(limits.packets_per_second, limits.per_prefix_per_second)
             self._runner.update(_checks(config), _reference_checks(config), limits.concurrency)
-            self._judging.reconfigure(config.entities, config.references)
+            self._judging.reconfigure(config.entities, trusted_references(config))
             await self._web.replace(loaded.web)
             log.info("configuration reloaded", extra=_sizes(config))
 
@@ -217,7 +217,7 @@ class Agent:
             ),
             kinds=PROBES,
             entities=config.entities,
-            references=config.references,
+            references=trusted_references(config),
             clock=clock,
             ledger=ledger,
             retention_seconds=settings.retention,
@@ -305,8 +305,16 @@ def _checks(config: Config) -> list[Check]:
     return [check for entity in config.entities for target in entity.targets for check in target.checks]
 
 
+def trusted_references(config: Config) -> tuple[Reference, ...]:
+    """The references that some entity trusts; nobody else is bothered (a LAN that switched them off is left alone)."""
+    if any(entity.references == "default" for entity in config.entities):
+        return config.references
+    named = {name for entity in config.entities for name in entity.references}
+    return tuple(reference for reference in config.references if reference.name in named)
+
+
 def _reference_checks(config: Config) -> list[Check]:
-    return [check for reference in config.references for check in reference.checks]
+    return [check for reference in trusted_references(config) for check in reference.checks]
 
 
 def _sizes(config: Config) -> dict[str, int]:
