@@ -21,6 +21,7 @@ class Node:
 
     __slots__ = (
         "children",
+        "counted",
         "entity",
         "frozen",
         "held",
@@ -59,13 +60,16 @@ class Node:
         self.level: int = 1 + max((child.level for child in self.children), default=0)
         self.value: bool | None = None  # up, down, unknown
         self.held: bool | None = None  # the last value that was known
+        self.counted = False
         self.frozen: list[Node] = []  # the members of the open outage
         self.shown = Verdict.UNKNOWN
 
     @property
     def counts(self) -> bool:
-        """Something of it was seen up."""
-        return self.leaf.ever_up if self.leaf is not None else any(child.counts for child in self.children)
+        """Something of it was seen up. Once it was, that stays so."""
+        if not self.counted:
+            self.counted = self.leaf.ever_up if self.leaf is not None else any(child.counts for child in self.children)
+        return self.counted
 
     def members(self) -> list[Node]:
         """The members that it is judged by: frozen while an outage is open."""
@@ -76,11 +80,13 @@ class Node:
         if self.leaf is not None:
             leaf = self.leaf
             return None if not (leaf.ever_up and leaf.observed) else not leaf.down
+        if self.rule == "any" and any(
+            child.value is True and (self.frozen or child.counts) for child in self.frozen or self.children
+        ):
+            return True  # in a scope of thousands, of which most are up, the first tells
         members = self.members()
         values = {child.value for child in members}
         if self.rule == "any":
-            if True in values:
-                return True
             return False if values == {False} and len(members) >= self.quorum else None
         if False in values:
             return False
@@ -94,7 +100,8 @@ class Node:
             return Verdict.UP if self.value else Verdict.DOWN
         if not self.value:
             return Verdict.DARK
-        return Verdict.PARTIAL if any(child.value is False for child in self.members()) else Verdict.UP
+        down = (child for child in self.frozen or self.children if child.value is False)
+        return Verdict.PARTIAL if any(self.frozen or child.counts for child in down) else Verdict.UP
 
     def tally(self) -> dict[str, int]:
         """How many members are up, down and unknown (a check is its own member)."""
