@@ -405,13 +405,14 @@ async def test_too_many_waiting_events_cost_the_oldest(tmp_path: Path, caplog: p
     with mounted("-t", "tmpfs", "-o", "ro", "tmpfs", at=tmp_path / "data"):
         async with opened(tmp_path / "data", unwritten_max=100) as ledger:
             ledger.record([OutageOpened(outage("open"))])
-            ledger.record([OutageClosed(ended(outage("n", BEGIN + 1000 * n), 600)) for n in range(100)])
-            assert ledger.unwritten == 90
-            assert ledger.lost == 11
+            ledger.record([OutageClosed(ended(outage("n", BEGIN + 1000 * n), 600)) for n in range(101)])
+            lost = ledger.lost
+            assert lost in (11, 12)  # the writer may have the first in hand at that moment
+            assert ledger.unwritten == 102 - lost
             remount("rw", tmp_path / "data")
             await until(lambda: ledger.writable)
             assert len(ledger.ongoing()) == 1
-            assert ledger.totals("network", "n").outages == 89
+            assert ledger.totals("network", "n").outages == 101 - lost
 
 
 # -- beside a running agent, and in bulk -------------------------------------------------------------------------------
