@@ -6,8 +6,10 @@ go on without it, since a full disk must not make the agent blind; `prober_ledge
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from ipaddress import ip_address
@@ -46,6 +48,7 @@ SLICE_SECONDS: Final = 0.01
 TROUBLED_MANY: Final = 300
 PRUNE_SECONDS: Final = 3600.0
 AFTER_DEFECT_SECONDS: Final = 1.0
+START_WRITE_SECONDS: Final = 5.0
 STANDSTILL_SECONDS: Final = 10.0
 """An agent that was not there for so long (suspended, stopped, starved) was not watching: a gap, cause overload."""
 HISTORY_CHECKS: Final = 1_000
@@ -131,7 +134,10 @@ class Judging:
         self._early = decisions.requests
         events += decisions.events
         if ledger.writable:
-            await ledger.append(events)
+            # A disk that turns out to be full must not keep the agent from starting: the events wait, and are told of.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(START_WRITE_SECONDS):
+                    await ledger.append(events)
         else:
             ledger.record(events)
         self._show_all()
@@ -142,7 +148,7 @@ class Judging:
                 extra={
                     "open_outages": len(judge.ongoing()),
                     "absent_seconds": round(absence.seconds, 3) if absence else None,
-                    "learned": restored.snapshot is not None,
+                    "learned": snapshot is not None,
                 },
             )
 

@@ -202,8 +202,6 @@ def _fact_family(spec: FactSpec) -> Family:
 class Exposition:
     """Renders the text format (version 0.0.4) from the state and from the agent's own registry."""
 
-    content_type = "text/plain; version=0.0.4; charset=utf-8"
-
     def __init__(
         self,
         vantage: str,

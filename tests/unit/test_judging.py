@@ -294,3 +294,17 @@ def test_a_large_snapshot_is_made_in_slices() -> None:
         await bench.stop()
 
     on_virtual_time(scenario)
+
+
+def test_a_disk_that_cannot_be_written_does_not_keep_the_agent_from_starting() -> None:
+    class Full(Book):
+        async def append(self, events: Iterable[Event]) -> None:
+            await asyncio.Event().wait()
+
+    async def scenario(_loop: VirtualLoop, clock: VirtualClock) -> None:
+        bench = judging(clock, Full())
+        await bench.restore()
+        assert clock.now() < 10
+        assert word(bench) == "unknown"
+
+    on_virtual_time(scenario)
