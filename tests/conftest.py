@@ -4,19 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
+from typing import Final
 
 import hypothesis
 import pytest
 
 from tests.lab import Namespace, Routed, in_ci, require_program, require_root, sweep
 
+HERE: Final = Path(__file__).parent
+BY_DIRECTORY: Final = {"unit": "computes", "property": "computes", "e2e": "waits"}
+"""How a test runs beside others (see the markers in pyproject.toml), unless it says itself that it is `alone`."""
 
-def pytest_configure() -> None:
-    sweep()
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):  # one process of pytest-xdist's is enough
+        sweep()
     # In CI the same examples every time: what is found by chance is found on a laptop, and stays found.
     hypothesis.settings.register_profile("ci", derandomize=True, database=None)
     if in_ci():
         hypothesis.settings.load_profile("ci")
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        kind = BY_DIRECTORY.get(item.path.relative_to(HERE).parts[0])
+        if kind is not None and item.get_closest_marker("alone") is None:
+            item.add_marker(kind)
 
 
 @pytest.fixture

@@ -51,6 +51,8 @@ _NAME = re.compile(r"prober-(\d+)-\d+-[a-z0-9-]+")
 _CLONE_NEWNET = 0x40000000  # <linux/sched.h>
 _libc = ctypes.CDLL(None, use_errno=True)
 _serial = itertools.count()
+FIRST_PORT = 10_000
+_ports = itertools.count(os.getpid() * 997)  # processes that start together have neighbouring pids
 # Neighbour discovery (RFC 4861) is IPv6's ARP. A rule that dropped it too would turn a black hole into "no such host".
 _SPARE_NEIGHBOURS = (
     "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-solicit, nd-router-advert } accept"
@@ -93,19 +95,32 @@ def require_root() -> None:
 
 
 def free_port(address: str = "127.0.0.1") -> int:
-    """A port that was free for both TCP and UDP a moment ago."""
+    """A port that was free for both TCP and UDP a moment ago, and that nobody is likely to take in the next one.
+
+    It is below the ports that the kernel gives to clients and to servers that ask for any, and those that another
+    process of pytest-xdist's goes through begin elsewhere.
+    """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     for _ in range(50):
-        with socket.socket(family, socket.SOCK_STREAM) as tcp, socket.socket(family, socket.SOCK_DGRAM) as udp:
-            tcp.bind((address, 0))
-            port: int = tcp.getsockname()[1]
-            with contextlib.suppress(OSError):
-                udp.bind((address, port))
-                return port
+        port = FIRST_PORT + next(_ports) % (_kernels_ports() - FIRST_PORT)
+        with (
+            socket.socket(family, socket.SOCK_STREAM) as tcp,
+            socket.socket(family, socket.SOCK_DGRAM) as udp,
+            contextlib.suppress(OSError),
+        ):
+            tcp.bind((address, port))
+            udp.bind((address, port))
+            return port
     raise RuntimeError("no port is free for both TCP and UDP")
 
 
-def wait_until(predicate: Callable[[], bool], timeout: float = 5.0, what: str = "") -> None:
+@cache
+def _kernels_ports() -> int:
+    """Where the ports begin that the kernel chooses from (ip_local_port_range of ip(7))."""
+    return max(int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0]), FIRST_PORT + 1000)
+
+
+def wait_until(predicate: Callable[[], bool], timeout: float = 30.0, what: str = "") -> None:
     """Poll every 10 ms until `predicate()` holds. Fails the test after `timeout` seconds. Not for async code."""
     deadline = time.monotonic() + timeout
     while not predicate():
@@ -138,7 +153,7 @@ class Process:
         namespace: Namespace | None = None,
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
-        timeout: float = 10.0,
+        timeout: float = 30.0,
     ) -> None:
         self.name = Path(command[0]).name
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop()
@@ -186,14 +201,14 @@ class Process:
         size = os.fstat(self._log.fileno()).st_size
         return os.pread(self._log.fileno(), size, 0).decode(errors="replace")
 
-    def wait(self, timeout: float = 10.0) -> int:
+    def wait(self, timeout: float = 30.0) -> int:
         """Wait for it to end by itself; its exit status (-N: ended by signal N)."""
         try:
             return self.popen.wait(timeout)
         except subprocess.TimeoutExpired:
             pytest.fail(f"{self.name} still runs after {timeout:g} s:\n{self.output()}")
 
-    def stop(self, grace: float = 5.0) -> int:
+    def stop(self, grace: float = 15.0) -> int:
         """SIGTERM, then SIGKILL after `grace` seconds. Idempotent. pytest shows the output if the test failed."""
         if self.popen.poll() is None:
             self.popen.terminate()

@@ -27,7 +27,7 @@ from prober.probes.dns import KIND, probe
 from prober.probes.dns_options import DnsOptions, from_url
 from tests import servers
 from tests.contract.odd_dns import Make, Respond, Said, always, answer, io_with, odd_server, probe_dns, silent
-from tests.lab import Namespace, Routed
+from tests.lab import Namespace, Routed, free_port
 from tests.leaks import assert_no_leaks
 
 ZONE = (
@@ -45,10 +45,7 @@ def nsd(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture
 def closed_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-    return port
+    return free_port()
 
 
 # -- answered ----------------------------------------------------------------------------------------------------------
@@ -204,7 +201,7 @@ async def test_silence(transport: str) -> None:
         started = time.perf_counter()
         outcome = await probe_dns(timeout=0.2, server=odd.at, transport=transport)
     assert outcome.failure == ("receive", "timeout")
-    assert 0.15 < time.perf_counter() - started < 0.4
+    assert 0.15 < time.perf_counter() - started < 2.0
     assert len(odd.queries) == 1  # never sent twice
 
 

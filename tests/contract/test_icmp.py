@@ -42,7 +42,7 @@ async def pinging(only: SocketType) -> AsyncIterator[EchoSockets]:
             sockets.close()
 
 
-async def run(pinger: EchoSockets, timeout: float = 0.3, **options: object) -> Attempt:
+async def run(pinger: EchoSockets, timeout: float = 5.0, **options: object) -> Attempt:
     """One probe as the runner makes it."""
     attempt = Attempt(timeout)
     io = Io(resolver=NoResolver(), pinger=pinger, user_agent="test")
@@ -77,7 +77,7 @@ async def test_answered(client: Routed, socket_type: SocketType, server: str) ->
         attempt = await run(pinger, address=server)
     assert attempt.address == server
     assert set(attempt.phases) == {"resolve", "setup", "rtt"}
-    assert 0 < attempt.phases["rtt"] < 0.3
+    assert 0 < attempt.phases["rtt"] < 5.0
     assert attempt.facts == {"reply_hop_limit": 63.0}  # one router in between
     assert not any(pinger.unmatched.values())
 
@@ -117,7 +117,7 @@ async def test_ttl_and_source_are_those_asked_for(client: Routed, socket_type: S
 async def test_several_packets_give_a_loss_ratio(client: Routed, socket_type: SocketType) -> None:
     client.router.nft("meta l4proto icmp numgen inc mod 4 == 1 drop", "forward")
     async with pinging(socket_type) as pinger:
-        attempt = await run(pinger, address=Routed.server_address, packets=4, packet_interval="20ms")
+        attempt = await run(pinger, address=Routed.server_address, packets=4, packet_interval="20ms", timeout=0.5)
     # Requests and replies alternate in the router's count: 1 is the reply to the first, 5 that to the third.
     assert attempt.facts["loss_ratio"] == pytest.approx(0.5)
     low, mean, high = attempt.facts["rtt_min"], attempt.phases["rtt"], attempt.facts["rtt_max"]
@@ -135,7 +135,7 @@ async def test_black_hole_times_out(client: Routed, socket_type: SocketType, ser
         started = time.monotonic()
         with pytest.raises(ProbeFailure) as failed:
             await run(pinger, address=server, timeout=0.2)
-        assert time.monotonic() - started == pytest.approx(0.2, abs=0.15)
+        assert 0.15 < time.monotonic() - started < 2.0
     assert (failed.value.operation, failed.value.failure) == (Operation.RECEIVE, Failure.TIMEOUT)
 
 
@@ -383,7 +383,7 @@ async def test_a_burst_while_the_loop_is_blocked(
 
 async def test_what_the_kernel_dropped_is_no_timeout(client: Routed, socket_type: SocketType) -> None:
     async with pinging(socket_type) as pinger:
-        await run(pinger, address=Routed.server_address)
+        await run(pinger, address=Routed.server_address, timeout=1.0)
         for opened in pinger._sockets.values():
             opened._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)  # the least: a reply or two
         # 64 big replies come while nobody reads.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import itertools
 import os
 import signal
 import socket
@@ -205,6 +206,16 @@ def test_links_join_hosts_directly(make_namespace: Callable[[str], Namespace]) -
     assert link(a, b, ("198.51.100.1/24", "2001:db8::1/64"), ("198.51.100.2/24", "2001:db8::2/64")) == ("eth1", "eth1")
     for address in ("192.0.2.2", "198.51.100.2", "2001:db8::2"):
         assert pings(a, address) == 1
+
+
+def test_a_free_port_is_none_that_the_kernel_gives_to_others() -> None:
+    ports = [free_port() for _ in range(20)]
+    assert len(set(ports)) == 20
+    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    assert all(lab.FIRST_PORT <= port < first for port in ports)
+    with socket.create_server(("127.0.0.1", ports[0])), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lab, "_ports", itertools.count(ports[0] - lab.FIRST_PORT))
+        assert free_port() == ports[1], "one that is taken is passed over"
 
 
 def test_process_waits_for_its_port_and_ends() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +17,7 @@ from prober.net import resolver as resolver_module
 from prober.net.resolver import StubResolver
 from tests import servers
 from tests.contract.odd_dns import Said, always, answer, odd_server, probe_dns, silent
-from tests.lab import Namespace, Routed
+from tests.lab import Namespace, Routed, free_port
 from tests.leaks import assert_no_leaks
 
 ZONE = (
@@ -70,10 +69,7 @@ async def resolve(resolver: StubResolver, name: str, family: Family = "any") -> 
 
 
 def closed_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-    return port
+    return free_port()
 
 
 # -- answered ----------------------------------------------------------------------------------------------------------
@@ -155,10 +151,11 @@ async def test_nothing_is_remembered(conf: Path) -> None:
 # -- failures ----------------------------------------------------------------------------------------------------------
 
 
-async def test_nothing_listens(conf: Path) -> None:
+async def test_nothing_listens(conf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resolver_module, "TRY_AT_MOST_SECONDS", 60.0)
     started = time.perf_counter()
     assert await resolve(asking(conf, closed_port()), "www.example.test") == "resolver_unreachable"
-    assert time.perf_counter() - started < 0.09
+    assert time.perf_counter() - started < 4.0, "it waited for an answer"  # of the 4.5 s that a lookup may take
 
 
 async def test_no_server_is_configured(conf: Path, hosts: Path) -> None:
@@ -172,7 +169,7 @@ async def test_silence(conf: Path) -> None:
     async with odd_server(silent) as odd:
         started = time.perf_counter()
         assert await resolve(asking(conf, odd.port), "www.example.test") == "resolver_timeout"
-        assert 0.18 < time.perf_counter() - started < 0.4
+        assert 0.18 < time.perf_counter() - started < 2.0
         assert len(odd.queries) == 2
 
 
@@ -182,7 +179,7 @@ async def test_the_whole_lookup_is_bounded(conf: Path, monkeypatch: pytest.Monke
     async with odd_server(silent) as odd:
         started = time.perf_counter()
         assert await resolve(asking(conf, odd.port, odd.port, odd.port), "www.example.test") == "resolver_timeout"
-        assert time.perf_counter() - started < 0.3
+        assert time.perf_counter() - started < 1.0  # 1.5 s if nothing bounded it
         assert len(odd.queries) == 2
 
 

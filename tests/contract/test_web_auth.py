@@ -89,7 +89,7 @@ async def test_who_does_not_exist_costs_as_much() -> None:
 
     async def seconds(name: str) -> float:
         best = 1.0
-        for attempt in range(3):
+        for attempt in range(5):
             before = time.perf_counter()
             await users.check(basic(name, f"wrong{attempt}"))
             best = min(best, time.perf_counter() - before)

@@ -163,9 +163,9 @@ class Agent:
             self.ready()
 
     def ready(self) -> None:
-        """Wait until it runs. Importing takes a second of CPU, and the machine may be busy: up to 20 s."""
+        """Wait until it runs. Importing takes a second of CPU, and the machine may be busy: up to 60 s."""
         try:
-            wait_until(self._runs, timeout=20.0, what="the agent runs")
+            wait_until(self._runs, timeout=60.0, what="the agent runs")
         except BaseException:
             self.process.stop()
             raise
@@ -174,7 +174,7 @@ class Agent:
     def ask(self, path: str = "/metrics", method: str = "GET", headers: Mapping[str, str] | None = None) -> Answer:
         """One request over a connection of its own. Raises OSError when nobody listens."""
         with self.namespace.entered():
-            connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=10)
+            connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=30)
             with contextlib.closing(connection):
                 connection.request(method, path, headers=dict(headers or {}))
                 response = connection.getresponse()

@@ -59,7 +59,6 @@ class Watched:
 
     agent: Agent
     checks: set[str]
-    interval_seconds: float
     refused: str = "further/refused"
 
 
@@ -107,4 +106,4 @@ def _watch(stack: ExitStack, vantage: Namespace, directory: Path, further: Path)
         f"targets: [{files[0]}, {files[1]}]\n"
     )
     agent = stack.enter_context(Agent(vantage, "--config", settings))
-    yield Watched(agent, checks_in(*files), 4.0)
+    yield Watched(agent, checks_in(*files))

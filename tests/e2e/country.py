@@ -218,7 +218,7 @@ class Vantage:
     def warm_up(self, seconds: float = 26.0) -> None:
         """Let the agent see everything up until it has learned how well its targets answer."""
         self.watch(self.agent.started + seconds - time.monotonic())
-        self.metrics_when(lambda m: not m.failing, 5.0, f"{self.label}: everything answers")
+        self.metrics_when(lambda m: not m.failing, 30.0, f"{self.label}: everything answers")
 
     def metrics(self) -> Metrics:
         """What the agent says now. No counter may have gone back."""
@@ -269,7 +269,7 @@ class Vantage:
             time.sleep(POLL_SECONDS)
         return outages
 
-    def settled(self, within: float = 15.0) -> list[Outage]:
+    def settled(self, within: float = 30.0) -> list[Outage]:
         """The outages, once none is open any more."""
         return self.outages_when(lambda found: not any(one.ongoing for one in found), within, "no outage is open")
 

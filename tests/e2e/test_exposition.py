@@ -23,7 +23,7 @@ PROMETHEUS_PORT = 9090
 @pytest.fixture(scope="module")
 def metrics(watched: Watched) -> Metrics:
     """The exposition of an agent that has probed with all kinds."""
-    metrics = watched.agent.metrics_when(lambda m: m.checks == watched.checks, 6.0, "every check has a result")
+    metrics = watched.agent.metrics_when(lambda m: m.checks == watched.checks, 30.0, "every check has a result")
     assert {s.labels["kind"] for s in metrics.all("probe_success")} == {"icmp", "dns", "http", "tcp"}
     return metrics
 
@@ -85,7 +85,7 @@ def prometheus(watched: Watched, metrics: Metrics) -> Iterator[Prometheus]:
         with Process(*command, namespace=watched.agent.namespace, port=PROMETHEUS_PORT, timeout=30.0) as process:
             asked = Prometheus(watched)
             # Ready to be asked later than it listens.
-            wait_until(lambda: "error" in process.output() or bool(_up(asked)), timeout=20.0, what="a scrape succeeded")
+            wait_until(lambda: "error" in process.output() or bool(_up(asked)), timeout=60.0, what="a scrape succeeded")
             yield asked
 
 

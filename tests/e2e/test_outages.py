@@ -75,7 +75,7 @@ def one_network(vantage: Vantage) -> None:
         assert outage.onset is Onset.ABRUPT, told([outage])
         assert outage.restored_full is not None
     network = only(outages, "network", "north")
-    assert network.duration_seconds == pytest.approx(20.0, abs=2.0)
+    assert network.duration_seconds == pytest.approx(20.0, abs=3.0)
     assert vantage.gaps() == []
     metrics = vantage.metrics()
     assert metrics.value("prober_outages_total", scope="network", name="north", **{"class": "outage"}) == 1.0
@@ -113,14 +113,14 @@ def own_uplink(vantage: Vantage) -> None:
     assert vantage.verdict("check", "north-1/icmp") == (1.0, 0.0)
     vantage.watch(cut.end + 20.0 - time.time())
     mended = vantage.mend_uplink()
-    vantage.metrics_when(lambda m: m.value("prober_observer_up") == 1.0, 15.0, "the observer is back")
+    vantage.metrics_when(lambda m: m.value("prober_observer_up") == 1.0, 30.0, "the observer is back")
     vantage.watch(AT_THE_NEXT_ROUND)
     assert vantage.verdict("entity", ENTITY) == (1.0, 1.0)
     assert vantage.outages() == [], told(vantage.outages())
     (gap,) = vantage.gaps()
     assert gap.cause is GapCause.OFFLINE
-    assert gap.begin == pytest.approx(cut.begin, abs=2.5)
-    assert gap.end == pytest.approx(mended.end, abs=2.5)
+    assert gap.begin == pytest.approx(cut.begin, abs=4.0)
+    assert gap.end == pytest.approx(mended.end, abs=4.0)
 
 
 def own_cable(vantage: Vantage) -> None:
@@ -131,7 +131,7 @@ def own_cable(vantage: Vantage) -> None:
     assert vantage.metrics().value("prober_observer_up") == 0.0
     vantage.watch(4.0)
     vantage.plug()
-    vantage.metrics_when(lambda m: m.value("prober_observer_up") == 1.0, 15.0, "the observer is back")
+    vantage.metrics_when(lambda m: m.value("prober_observer_up") == 1.0, 30.0, "the observer is back")
     vantage.watch(AT_THE_NEXT_ROUND)
     assert vantage.verdict("entity", ENTITY) == (1.0, 1.0)
     assert vantage.outages() == [], told(vantage.outages())
@@ -146,7 +146,7 @@ def both_at_once(vantage: Vantage) -> None:
     vantage.watch(10.0)
     assert vantage.outages() == [], told(vantage.outages())
     back = vantage.mend_uplink()
-    vantage.outages_when(lambda found: ("entity", ENTITY) in scopes(found), 15.0, "the outage is found after the gap")
+    vantage.outages_when(lambda found: ("entity", ENTITY) in scopes(found), 30.0, "the outage is found after the gap")
     vantage.watch(back.end + 12.0 - time.time())
     mended = vantage.mend_network()
     vantage.settled()
@@ -167,7 +167,7 @@ def never_answered(vantage: Vantage) -> None:
     assert vantage.verdict("network", "silent") == (None, 0.0)
     assert vantage.verdict("entity", "never") == (1.0, 1.0)  # one network is up, so it is not dark
     vantage.cut_network("north")
-    outages = vantage.outages_when(lambda found: ("network", "known") in scopes(found), 12.0, "the known one is down")
+    outages = vantage.outages_when(lambda found: ("network", "known") in scopes(found), 30.0, "the known one is down")
     vantage.watch(5.0)
     outages = vantage.outages()
     assert scopes(outages) == [("check", "known/icmp"), ("network", "known"), ("target", "known")], told(outages)
@@ -261,14 +261,16 @@ def reload(vantage: Vantage) -> None:
     vantage.warm_up(14.0)
     cut = vantage.cut_network("north")
     vantage.outages_when(
-        lambda found: scopes(found) == sorted(SCOPES_OF_NORTH), 10.0, "everything in the north is down"
+        lambda found: scopes(found) == sorted(SCOPES_OF_NORTH), 30.0, "everything in the north is down"
     )
     before = {(one.scope, one.name): one for one in vantage.outages()}
     vantage.targets.write_text(RENAMED.format(defaults=QUICK))
     vantage.agent.signal(signal.SIGHUP)
     gone = {place for place in SCOPES_OF_NORTH if place[1].startswith(("north-1", "north-2"))}
     outages = vantage.outages_when(
-        lambda found: {(one.scope, one.name) for one in found if not one.ongoing} == gone, 5.0, "what is gone is closed"
+        lambda found: {(one.scope, one.name) for one in found if not one.ongoing} == gone,
+        30.0,
+        "what is gone is closed",
     )
     for outage in outages:
         if outage.ongoing:
@@ -297,12 +299,12 @@ def reload(vantage: Vantage) -> None:
     # and the whole network taken away while it is down
     vantage.watch(6.0)
     vantage.cut_network("north")
-    vantage.outages_when(lambda found: any(one.ongoing and one.name == "north" for one in found), 10.0, "down again")
+    vantage.outages_when(lambda found: any(one.ongoing and one.name == "north" for one in found), 30.0, "down again")
     without = RENAMED.replace("  north: {{prefix: 198.18.1.0/24}}\n", "").replace("    network: north\n", "")
     vantage.targets.write_text(without.format(defaults=QUICK))
     vantage.agent.signal(signal.SIGHUP)
     outages = vantage.outages_when(
-        lambda found: not any(one.ongoing and one.name == "north" for one in found), 5.0, "no such network any more"
+        lambda found: not any(one.ongoing and one.name == "north" for one in found), 30.0, "no such network any more"
     )
     newest = max((one for one in outages if one.name == "north"), key=lambda one: one.start)
     assert newest.note.startswith("abandoned")

@@ -21,7 +21,7 @@ from tests.e2e.agent import RUN, open_directory
 from tests.e2e.country import ENTITY, SCOPES_OF_NORTH, Moment, Vantage, World, assert_holds, only, scopes, told
 from tests.lab import require_program
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(300)
 
 TIMING: Final = "{interval: 1s, timeout: 300ms}"
 JUDGEMENT: Final = "{confirm_interval: 100ms, blip: 3s, false_outages_per_year: 1000}"
@@ -58,12 +58,12 @@ def an_outage(vantage: Vantage, seconds: float = 8.0) -> tuple[Moment, Moment]:
     """Cut network north off, and look whether the metrics tell of it."""
     cut = vantage.cut_network("north")
     vantage.metrics_when(
-        lambda m: m.value("prober_outage_seconds", scope="network", name="north") > 0, 8.0, "the outage is shown"
+        lambda m: m.value("prober_outage_seconds", scope="network", name="north") > 0, 30.0, "the outage is shown"
     )
     vantage.watch(cut.end + seconds - time.time())
     mended = vantage.mend_network()
     vantage.metrics_when(
-        lambda m: m.value("prober_outage_seconds", scope="network", name="north") == 0, 8.0, "its end is shown"
+        lambda m: m.value("prober_outage_seconds", scope="network", name="north") == 0, 30.0, "its end is shown"
     )
     return cut, mended
 
@@ -73,7 +73,7 @@ def disk_full(vantage: Vantage) -> None:
         vantage.start()
         vantage.warm_up(13.0)
         filler = fill(disk)
-        vantage.metrics_when(lambda m: m.value("prober_ledger_writable") == 0, 15.0, "the metric says so")
+        vantage.metrics_when(lambda m: m.value("prober_ledger_writable") == 0, 30.0, "the metric says so")
         assert len(vantage.agent.log("the ledger cannot be written")) == 1
         probed = sum(s.value for s in vantage.metrics().all("prober_probes_total"))
         cut, mended = an_outage(vantage)
@@ -83,7 +83,7 @@ def disk_full(vantage: Vantage) -> None:
         assert vantage.outages() == [], told(vantage.outages())
         assert vantage.metrics().value("prober_ledger_unwritten_events") >= len(SCOPES_OF_NORTH)
         filler.unlink()
-        vantage.metrics_when(lambda m: m.value("prober_ledger_writable") == 1, 10.0, "space is back")
+        vantage.metrics_when(lambda m: m.value("prober_ledger_writable") == 1, 30.0, "space is back")
         _all_written(vantage, cut, mended)
         assert len(vantage.agent.log("the ledger is written again")) == 1
         # and it still is a ledger: killed and started again, nothing is different
@@ -104,14 +104,14 @@ def read_only(vantage: Vantage) -> None:
         subprocess.run(["mount", "-o", "remount,bind,ro", str(vantage.data_dir)], check=True)
         vantage.start()
         vantage.watch(3.0)
-        vantage.metrics_when(lambda m: m.value("prober_ledger_writable") == 0, 8.0, "the metric says so")
+        vantage.metrics_when(lambda m: m.value("prober_ledger_writable") == 0, 30.0, "the metric says so")
         assert len(vantage.agent.log("the ledger cannot be written")) == 1
         assert vantage.verdict("network", "north") == (1.0, 1.0)
         cut, mended = an_outage(vantage)
         vantage.watch(2.0)
         assert vantage.outages() == []
         remount(vantage, "rw")
-        vantage.metrics_when(lambda m: m.value("prober_ledger_writable") == 1, 10.0, "it can be written again")
+        vantage.metrics_when(lambda m: m.value("prober_ledger_writable") == 1, 30.0, "it can be written again")
         _all_written(vantage, cut, mended)
         (gap,) = vantage.gaps()
         assert gap.cause is GapCause.STOPPED
@@ -128,7 +128,7 @@ def read_only_and_empty(vantage: Vantage) -> None:
         assert len(vantage.agent.log("the ledger cannot be written")) == 1
         cut, mended = an_outage(vantage)
         remount(vantage, "rw")
-        vantage.metrics_when(lambda m: m.value("prober_ledger_writable") == 1, 10.0, "it can be written")
+        vantage.metrics_when(lambda m: m.value("prober_ledger_writable") == 1, 30.0, "it can be written")
         _all_written(vantage, cut, mended)
         vantage.agent.process.stop()
 
@@ -203,14 +203,15 @@ def _stepped(vantage: Vantage, seconds: float) -> None:
     vantage.start(env=faketime)
     vantage.warm_up(13.0)
     cut = vantage.cut_network("north")
-    vantage.outages_when(lambda found: scopes(found) == sorted(SCOPES_OF_NORTH), 10.0, "the outage is found")
+    vantage.outages_when(lambda found: scopes(found) == sorted(SCOPES_OF_NORTH), 30.0, "the outage is found")
     before = {one.id: one for one in vantage.outages()}
     counted = _observed_seconds(vantage)
     clock.write_text(f"{seconds:+.0f}s\n")
     stepped = time.time()
     vantage.watch(5.0)
+    asked, since = time.time(), only(list(before.values()), "network", "north").start
     shown = vantage.metrics().value("prober_outage_seconds", scope="network", name="north")
-    assert shown == pytest.approx(time.time() - only(list(before.values()), "network", "north").start, abs=1.5)
+    assert asked - since - 1.5 <= shown <= time.time() - since + 1.5
     for outage in vantage.outages():
         assert outage.ongoing
         assert outage.started_by == pytest.approx(before[outage.id].started_by + seconds, abs=0.2)
@@ -224,7 +225,7 @@ def _stepped(vantage: Vantage, seconds: float) -> None:
     (gap,) = vantage.gaps()
     assert gap.cause is GapCause.CLOCK_STEP
     assert gap.step_seconds == pytest.approx(seconds, abs=0.2)
-    assert gap.begin - seconds == pytest.approx(stepped, abs=2.5)
+    assert gap.begin - seconds == pytest.approx(stepped, abs=5.0)
     assert vantage.verdict("entity", ENTITY) == (1.0, 1.0)
     passed = time.time() - stepped
     assert _observed_seconds(vantage) - counted == pytest.approx(passed, abs=12.0), "time passed as it did"
@@ -238,7 +239,7 @@ def _stepped(vantage: Vantage, seconds: float) -> None:
     stop = vantage.gaps()[-1]
     assert stop.cause is GapCause.STOPPED
     assert stop.end is not None
-    assert stop.end - stop.begin < 20.0
+    assert stop.end - stop.begin < 60.0
 
 
 def _observed_seconds(vantage: Vantage) -> float:

@@ -176,7 +176,7 @@ def cut_while_dead(vantage: Vantage) -> None:
     cut = vantage.cut_network("north")
     start_again(vantage, before)
     assert vantage.verdict("network", "south")[0] == 1.0
-    vantage.outages_when(lambda found: scopes(found) == sorted(SCOPES_OF_NORTH), 10.0, "the outage is found")
+    vantage.outages_when(lambda found: scopes(found) == sorted(SCOPES_OF_NORTH), 30.0, "the outage is found")
     vantage.watch(5.0)
     mended = vantage.mend_network()
     vantage.settled()
@@ -191,14 +191,16 @@ def mended_while_dead(vantage: Vantage) -> None:
     """An open outage goes on over a crash, and one that ended meanwhile ends somewhere in the gap."""
     vantage.warm_up(SNAPSHOT_WRITTEN)
     cut = vantage.cut_network("north")
-    vantage.outages_when(lambda found: scopes(found) == sorted(SCOPES_OF_NORTH), 10.0, "the outage is found")
+    vantage.outages_when(lambda found: scopes(found) == sorted(SCOPES_OF_NORTH), 30.0, "the outage is found")
     before = kill(vantage)
     start_again(vantage, before)
     assert vantage.verdict("network", "north")[0] == 0.0
     vantage.watch(3.0)
     assert {one.id for one in vantage.outages() if one.ongoing} == set(before)
+    asked = time.time()
     shown = vantage.metrics().value("prober_outage_seconds", scope="network", name="north")
-    assert shown == pytest.approx(time.time() - only(vantage.outages(), "network", "north").start, abs=1.0)
+    since = only(vantage.outages(), "network", "north").start
+    assert asked - since - 1.0 <= shown <= time.time() - since + 1.0
     before = kill(vantage)
     mended = vantage.mend_network()
     killed = time.time()
@@ -221,14 +223,15 @@ def stopped_in_an_outage(vantage: Vantage) -> None:
     """SIGTERM: the same, and nothing is lost of the last seconds."""
     vantage.warm_up(SNAPSHOT_WRITTEN)
     cut = vantage.cut_network("north")
-    vantage.outages_when(lambda found: scopes(found) == sorted(SCOPES_OF_NORTH), 10.0, "the outage is found")
+    vantage.outages_when(lambda found: scopes(found) == sorted(SCOPES_OF_NORTH), 30.0, "the outage is found")
     vantage.watch(3.0)
+    stopping = time.time()
     assert vantage.agent.process.stop() == 0
     stopped = time.time()
     before = {one.id: one for one in vantage.outages()}
     for outage in before.values():
         assert outage.ongoing
-        assert outage.ended_after > stopped - 4.0
+        assert outage.ended_after > stopping - 4.0
     start_again(vantage, before)
     vantage.watch(4.0)
     mended = vantage.mend_network()
@@ -239,7 +242,7 @@ def stopped_in_an_outage(vantage: Vantage) -> None:
         assert_holds(outage, cut, mended)
     (gap,) = vantage.gaps()
     assert gap.cause is GapCause.STOPPED
-    assert gap.begin == pytest.approx(stopped, abs=1.0)
+    assert stopping - 1.0 <= gap.begin <= stopped + 1.0
 
 
 def _vantage(stack: ExitStack, world: World, label: str) -> Vantage:

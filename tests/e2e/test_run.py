@@ -17,6 +17,8 @@ from tests.e2e.conftest import Watched
 from tests.lab import Namespace
 
 INTERVAL_SECONDS = 3.0
+GRACE_SECONDS = 1.5
+"""What a busy machine may be late by; far from another interval."""
 
 OFFLINE = {
     "nothing-listens-at-the-resolver": ["127.0.0.53"],
@@ -52,8 +54,10 @@ def offline() -> Iterator[dict[str, Seen]]:
             agents[way] = stack.enter_context(Agent(host, "--config", settings, wait=False))
         for agent in agents.values():
             agent.ready()
-        after_interval = [_metrics_at(agent, agent.started + INTERVAL_SECONDS) for agent in agents.values()]
-        later = time.monotonic() + INTERVAL_SECONDS + 2.0  # a whole interval, and what a busy machine is late by
+        after_interval = [
+            _metrics_at(agent, agent.started + INTERVAL_SECONDS + GRACE_SECONDS) for agent in agents.values()
+        ]
+        later = time.monotonic() + INTERVAL_SECONDS + GRACE_SECONDS
         yield {
             way: Seen(first, _metrics_at(agent, later), agent.log())
             for (way, agent), first in zip(agents.items(), after_interval, strict=True)
@@ -103,22 +107,20 @@ def test_the_shipped_file_as_it_is_without_a_network(namespace: Namespace) -> No
 
 
 def test_the_shipped_checks_succeed_where_their_addresses_answer(watched: Watched) -> None:
-    metrics = watched.agent.metrics_when(
-        lambda m: m.checks == watched.checks, watched.interval_seconds + 0.5, "every check has a result"
-    )
+    metrics = watched.agent.metrics_when(lambda m: m.checks == watched.checks, 30.0, "every check has a result")
     assert metrics.failing == {watched.refused}, metrics.failures()
     assert set(metrics.failures()) == {(watched.refused, "connect", "refused")}
 
 
 def test_listening_for_a_forger_is_no_part_of_a_dns_probes_duration(watched: Watched) -> None:
-    metrics = watched.agent.metrics_when(lambda m: m.checks == watched.checks, 5.0, "every check has a result")
+    metrics = watched.agent.metrics_when(lambda m: m.checks == watched.checks, 30.0, "every check has a result")
     durations = {s.check: s.value for s in metrics.all("probe_duration_seconds", kind="dns")}
     assert len(durations) > 6
-    assert max(durations.values()) < 0.5, durations  # the window is 1 s
+    assert max(durations.values()) < 0.9, durations  # the window is 1 s
 
 
 def test_a_certificates_expiry_is_exported(watched: Watched) -> None:
-    metrics = watched.agent.metrics_when(lambda m: m.checks == watched.checks, 5.0, "every check has a result")
+    metrics = watched.agent.metrics_when(lambda m: m.checks == watched.checks, 30.0, "every check has a result")
     for check in ("http", "tcp-tls"):
         expiry = metrics.value("prober_certificate_expiry_timestamp_seconds", target="further", check=check)
         assert expiry > time.time()
@@ -139,7 +141,7 @@ def test_where_icmp_is_forbidden_one_line_says_what_to_do_and_the_rest_goes_on(n
         )
         with Agent(namespace, targets) as agent:
             metrics = agent.metrics_when(
-                lambda m: all(s.value >= 2 for s in m.all("prober_probes_total")), 6.0, "two rounds of each check"
+                lambda m: all(s.value >= 2 for s in m.all("prober_probes_total")), 30.0, "two rounds of each check"
             )
             log = agent.log("level=error")
     assert metrics.failing == {"self/icmp", "self/icmp-by-name", "self/icmp6"}
