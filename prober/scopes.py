@@ -23,6 +23,7 @@ class ScopeView:
     state: StateChanged | None  # None: not shown yet
     ongoing: Outage | None
     now: float  # Unix time
+    title: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,10 @@ def _up(_judging: Judging, view: ScopeView) -> Iterable[tuple[Labels, float]]:
 def _observed(_judging: Judging, view: ScopeView) -> Iterable[tuple[Labels, float]]:
     known = view.state is not None and view.state.verdict is not Verdict.UNKNOWN
     return (("", 1.0 if known else 0.0),)
+
+
+def _info(_judging: Judging, view: ScopeView) -> Iterable[tuple[Labels, float]]:
+    return ((label("title", view.title), 1.0),) if view.title else ()
 
 
 def _state_seconds(judging: Judging, view: ScopeView) -> Iterable[tuple[Labels, float]]:
@@ -77,6 +82,10 @@ def _started_by(_judging: Judging, view: ScopeView) -> Iterable[tuple[Labels, fl
     return (("", view.ongoing.started_by if view.ongoing is not None else 0.0),)
 
 
+def _degraded_since(_judging: Judging, view: ScopeView) -> Iterable[tuple[Labels, float]]:
+    return (("", (view.ongoing.degraded_since or 0.0) if view.ongoing is not None else 0.0),)
+
+
 def _past(bound: str) -> Callable[[Judging, ScopeView], Iterable[tuple[Labels, float]]]:
     def read(judging: Judging, view: ScopeView) -> Iterator[tuple[Labels, float]]:
         for outage in judging.ledger.past(view.scope, view.name):
@@ -89,6 +98,9 @@ def _past(bound: str) -> Callable[[Judging, ScopeView], Iterable[tuple[Labels, f
 SCOPE_FAMILIES: Final[tuple[ScopeFamily, ...]] = (
     ScopeFamily("prober_up", "gauge", "The last verdict: 1 up, 0 down; held while nothing is known", _up),
     ScopeFamily("prober_observed", "gauge", "Whether anything is known now; 0 while unknown", _observed),
+    ScopeFamily(
+        "prober_scope_info", "gauge", "What a scope is called in the targets file, if it has a title", _info, ("title",)
+    ),
     ScopeFamily("prober_state_seconds_total", "counter", "Time in each state", _state_seconds, ("state",)),
     ScopeFamily("prober_outages_total", "counter", "Outages that have ended, by class", _outages, ("class",)),
     ScopeFamily(
@@ -112,6 +124,12 @@ SCOPE_FAMILIES: Final[tuple[ScopeFamily, ...]] = (
         "Latest possible start of the ongoing outage; 0: none",
         _started_by,
     ),
+    ScopeFamily(
+        "prober_outage_degraded_since_timestamp_seconds",
+        "gauge",
+        "Since when loss or round trips had risen before the ongoing outage (onset progressive); 0: none, or abrupt",
+        _degraded_since,
+    ),
     *(
         ScopeFamily(
             f"prober_past_outage_{bound}_timestamp_seconds",
@@ -126,6 +144,13 @@ SCOPE_FAMILIES: Final[tuple[ScopeFamily, ...]] = (
             ("ended_after", "earliest possible end"),
             ("ended_by", "latest possible end"),
         )
+    ),
+    ScopeFamily(
+        "prober_past_outage_degraded_since_timestamp_seconds",
+        "gauge",
+        "Of the same outages: since when loss or round trips had risen before (onset progressive); 0: abrupt",
+        _past("degraded_since"),
+        ("outage",),
     ),
 )
 
@@ -199,6 +224,17 @@ def scope_labels(entities: Iterable[Entity]) -> dict[tuple[Scope, str], Labels]:
     return found
 
 
+def scope_titles(entities: Iterable[Entity]) -> dict[tuple[Scope, str], str]:
+    """What people call the scopes that have a title: entities, networks, sites, targets."""
+    found: dict[tuple[Scope, str], str] = {}
+    for entity in entities:
+        found["entity", entity.name] = entity.title
+        found |= {("network", network.name): network.title for network in entity.networks}
+        found |= {("site", site.name): site.title for site in entity.sites}
+        found |= {("target", target.name): target.title for target in entity.targets}
+    return found
+
+
 class ScopeExposition:
     """Renders the scopes' families after those of the checks."""
 
@@ -208,19 +244,21 @@ class ScopeExposition:
         self._entities = entities
         self._of: tuple[Entity, ...] | None = None
         self._labels: dict[tuple[Scope, str], Labels] = {}
+        self._titles: dict[tuple[Scope, str], str] = {}
 
     async def render(self) -> AsyncIterator[bytes]:
         """The families in pieces, each of at most SLICE scopes."""
         entities = self._entities()
         if entities is not self._of:
-            self._of, self._labels = entities, scope_labels(entities)
+            self._of, self._labels, self._titles = entities, scope_labels(entities), scope_titles(entities)
         judging = self._judging
         ongoing = {(outage.scope, outage.name): outage for outage in judging.ongoing()}
         now = judging.utc()
         views = []
         for place, ((scope, name), labels) in enumerate(self._labels.items()):
             state = judging.shown.get((scope, name))
-            views.append(ScopeView(scope, name, self._vantage + labels, state, ongoing.get((scope, name)), now))
+            title = self._titles.get((scope, name), "")
+            views.append(ScopeView(scope, name, self._vantage + labels, state, ongoing.get((scope, name)), now, title))
             if place % SLICE == 0:
                 await asyncio.sleep(0)
         for family in SCOPE_FAMILIES:

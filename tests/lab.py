@@ -37,6 +37,8 @@ DEBIAN_PACKAGES = {
     "unbound": "unbound",
     "promtool": "prometheus",
     "prometheus": "prometheus",
+    "prometheus-alertmanager": "prometheus-alertmanager",
+    "amtool": "prometheus-alertmanager",
     "fping": "fping",
     "libfaketime": "libfaketime",
     "ps": "procps",
