@@ -38,6 +38,7 @@ DEBIAN_PACKAGES = {
     "promtool": "prometheus",
     "prometheus": "prometheus",
     "fping": "fping",
+    "prometheus-blackbox-exporter": "prometheus-blackbox-exporter",
     "libfaketime": "libfaketime",
     "ps": "procps",
     "setpriv": "util-linux",
