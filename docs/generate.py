@@ -5,18 +5,19 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from prometheus_client import CollectorRegistry
+from prometheus_client.metrics_core import Metric
 
+from prober.blackbox.kind import KINDS
 from prober.contract import Kind
 from prober.failures import Failure, Operation
 from prober.metrics import CHECK_FAMILIES, TARGET_FAMILIES, Family, kind_families
 from prober.model import Check, Entity, Observation, Target
-from prober.probes import PROBES
 from prober.runner import Figures
 from prober.scopes import ENTITY_NETWORKS, SCOPE_FAMILIES, VANTAGE_FAMILIES
-from prober.selfmetrics import AgentCollector, ReloadFigures, make_registry
+from prober.selfmetrics import AgentCollector, EndpointCollector, ReloadFigures, make_registry
 from prober.state import CERTIFICATE_EXPIRY, CheckState, State
 
 INTRODUCTION = """\
@@ -90,14 +91,14 @@ def further_labels(family: Family, state: CheckState) -> tuple[str, ...]:
 
 def of_checks() -> Iterator[Row]:
     """What every kind has."""
-    state = sample_state(next(iter(PROBES.values())))
+    state = sample_state(next(iter(KINDS.values())))
     for family in CHECK_FAMILIES:
         yield Row(family.name, family.type, further_labels(family, state), family.help)
 
 
 def of_targets() -> Iterator[Row]:
     """What every target has."""
-    state = sample_state(next(iter(PROBES.values())))
+    state = sample_state(next(iter(KINDS.values())))
     for family in TARGET_FAMILIES:
         yield Row(family.name, family.type, further_labels(family, state), family.help)
 
@@ -119,11 +120,27 @@ def of_vantage() -> Iterator[Row]:
 def of_kinds() -> Iterator[tuple[Row, list[str]]]:
     """What kinds bring, each metric once, with the kinds that have it."""
     rows: dict[str, tuple[Row, list[str]]] = {}
-    for kind, family in kind_families(PROBES):
-        labels = further_labels(family, sample_state(PROBES[kind]))
+    for kind, family in kind_families(KINDS):
+        labels = further_labels(family, sample_state(KINDS[kind]))
         row = Row(family.name, family.type, labels, family.help)
         rows.setdefault(family.name, (row, []))[1].append(kind)
     yield from rows.values()
+
+
+class _Endpoint:
+    """An endpoint that was never asked."""
+
+    has_modules = True
+    unknown_modules = 0
+    outcomes: ClassVar = {"outcome": 0}
+
+    class admission:
+        in_flight = waiting = 0
+
+
+def of_endpoint() -> Iterator[Row]:
+    """What the agent tells about /probe."""
+    yield from _rows(EndpointCollector(_Endpoint(), ReloadFigures()).collect())  # type: ignore[arg-type]
 
 
 def of_agent() -> Iterator[Row]:
@@ -138,7 +155,11 @@ def of_agent() -> Iterator[Row]:
         reload=ReloadFigures(),
     )
     registry: CollectorRegistry = make_registry(collector, figures)[0]
-    for metric in registry.collect():
+    yield from _rows(registry.collect())
+
+
+def _rows(metrics: Iterable[Metric]) -> Iterator[Row]:
+    for metric in metrics:
         if metric.name.startswith(LIBRARY):
             continue
         name = f"{metric.name}_total" if metric.type == "counter" else metric.name
@@ -159,7 +180,7 @@ def table(rows: Iterable[Row], kinds: dict[str, list[str]] | None = None) -> str
 
 def phases() -> str:
     """The phases of each kind, in order."""
-    return "".join(f"- {kind.name}: {', '.join(f'`{name}`' for name in kind.phases)}\n" for kind in PROBES.values())
+    return "".join(f"- {kind.name}: {', '.join(f'`{name}`' for name in kind.phases)}\n" for kind in KINDS.values())
 
 
 def text() -> str:
@@ -182,6 +203,10 @@ def text() -> str:
             table(of_vantage()),
             "## Of the agent\n",
             table(of_agent()),
+            "## Of /probe\n\nOf an agent with a blackbox.yml.\n",
+            table(of_endpoint()),
+            "What /probe itself answers has blackbox_exporter's names and no label `vantage`. One name is added: "
+            "`prober_probe_refused_info`\nwith the label `reason`, where nothing was sent (docs/blackbox.md).\n",
             "And `process_*` and `python_*`, which prometheus_client exports of every Python process.\n",
         )
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import resource
 import signal
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -14,8 +15,12 @@ from typing import Final
 
 from prober import __version__
 from prober.api import Api
+from prober.blackbox.endpoint import Endpoint
+from prober.blackbox.kind import KINDS
+from prober.blackbox.modules import Modules
 from prober.clock import SystemClock
 from prober.config import Config, ConfigError
+from prober.config.settings import ProbeEndpoint
 from prober.contract import Io
 from prober.deadline import StallMeter
 from prober.failures import Failure, Operation
@@ -27,20 +32,20 @@ from prober.metrics import Exposition
 from prober.model import Check, Observation, Reference
 from prober.net.echo import EchoSockets
 from prober.net.resolver import StubResolver
-from prober.probes import PROBES
 from prober.runner import Runner
 from prober.schedule import Budgets
 from prober.scopes import ScopeExposition
-from prober.selfmetrics import AgentCollector, ReloadFigures, make_registry
+from prober.selfmetrics import AgentCollector, EndpointCollector, ReloadFigures, make_registry
 from prober.state import State
 from prober.web.attribution import Attribution
-from prober.web.listener import CannotListen, WebFace
+from prober.web.listener import CONNECTIONS_MAX, CannotListen, WebFace
 from prober.web.server import Views
 from prober.web.webconfig import WebConfig
 
 log = logging.getLogger(__name__)
 
 DESCRIPTION: Final = "Reachability measurements by prober: a few echo requests, DNS queries and page fetches a minute"
+DESCRIPTORS_MAX: Final = 65_536
 FIXED_WHILE_RUNNING: Final = ("vantage", "listen", "data_dir", "judgement", "retention", "contact", "log")
 """Settings that a reload cannot change: they are in every series, socket or line from the start."""
 
@@ -55,6 +60,7 @@ class Loaded:
 
     config: Config
     web: WebConfig
+    modules: Modules | None = None
 
 
 def user_agent(contact: str | None) -> str:
@@ -87,6 +93,7 @@ class Agent:
         self._changes = _Changes()
         self._runner: Runner | None = None
         self._web: WebFace | None = None
+        self._endpoint: Endpoint | None = None
         self._judging: Judging | None = None
         limits = loaded.config.settings.limits
         self._budgets = Budgets(limits.packets_per_second, limits.per_prefix_per_second)
@@ -107,13 +114,14 @@ class Agent:
         config = self._loaded.config
         settings = config.settings
         clock, meter = SystemClock(), StallMeter()
+        more_descriptors()
         async with AsyncExitStack() as stack:
             judging = self._judging = await self._open_judging(stack, clock)
             io, pinger = await stack.enter_async_context(open_io(settings.contact, self._permits))
             runner = self._runner = Runner(
                 clock=clock,
                 io=io,
-                kinds=PROBES,
+                kinds=KINDS,
                 budgets=self._budgets,
                 concurrency=settings.limits.concurrency,
                 meter=meter,
@@ -130,11 +138,14 @@ class Agent:
                 reload=self.figures,
             )
             registry, meter.on_stall = make_registry(collector, runner.figures)
+            endpoint = self._endpoint = Endpoint(io=io, budgets=self._budgets, clock=clock, meter=meter)
+            registry.register(EndpointCollector(endpoint, self.figures))
             scopes = ScopeExposition(settings.vantage.name, judging, lambda: self._loaded.config.entities)
-            exposition = Exposition(settings.vantage.name, self.state, PROBES, registry, scopes.render)
+            exposition = Exposition(settings.vantage.name, self.state, KINDS, registry, scopes.render)
             self._took(self._loaded, clock.utc())
+            endpoint.change(settings.probe_endpoint, self._loaded.modules)
             api = Api(settings.vantage.name, judging, lambda: self._loaded.config.entities)
-            self._web = await self._listen(stack, exposition, api)
+            self._web = await self._listen(stack, exposition, api, endpoint)
             self._handle_signals(stack)
             runner.update(_checks(config), _reference_checks(config))
             if any(check.kind == "icmp" for check in (*_checks(config), *_reference_checks(config))):
@@ -162,6 +173,7 @@ class Agent:
         assert self._runner is not None
         assert self._web is not None
         assert self._judging is not None
+        assert self._endpoint is not None
         async with self._reloading:
             try:
                 loaded = await asyncio.to_thread(self._load)
@@ -182,6 +194,8 @@ class Agent:
             self._budgets.change(limits.packets_per_second, limits.per_prefix_per_second)
             self._runner.update(_checks(config), _reference_checks(config), limits.concurrency)
             self._judging.reconfigure(config.entities, trusted_references(config))
+            self._endpoint.change(config.settings.probe_endpoint, loaded.modules)
+            self._web.connections_max = _connections(config.settings.probe_endpoint)
             await self._web.replace(loaded.web)
             log.info("configuration reloaded", extra=_sizes(config))
 
@@ -215,7 +229,7 @@ class Agent:
                 flap_window_seconds=judgement.flap_window,
                 onset_look_back_seconds=judgement.onset_look_back,
             ),
-            kinds=PROBES,
+            kinds=KINDS,
             entities=config.entities,
             references=trusted_references(config),
             clock=clock,
@@ -225,12 +239,13 @@ class Agent:
         await judging.restore()
         return judging
 
-    async def _listen(self, stack: AsyncExitStack, exposition: Exposition, api: Api) -> WebFace:
+    async def _listen(self, stack: AsyncExitStack, exposition: Exposition, api: Api, endpoint: Endpoint) -> WebFace:
         settings = self._loaded.config.settings
         contact = settings.contact
         attribution = Attribution(contact, DESCRIPTION) if contact is not None else None
-        views = Views(exposition.render, self._why_not_ready, self.reload, api, lambda: attribution)
+        views = Views(exposition.render, self._why_not_ready, self.reload, api, lambda: attribution, endpoint=endpoint)
         web = await stack.enter_async_context(WebFace(views, self._loaded.web))
+        web.connections_max = _connections(settings.probe_endpoint)
         try:
             await web.start(settings.listen.host, settings.listen.port)
         except CannotListen as error:
@@ -299,6 +314,19 @@ class _Changes:
             )
         elif cause is None and before is not None:
             log.info("check answers again", extra={"check": key})
+
+
+def _connections(settings: ProbeEndpoint) -> int:
+    """Who waits for a probe holds a connection; that must cost the other pages none."""
+    return CONNECTIONS_MAX + (settings.concurrency + settings.queue if settings.enabled else 0)
+
+
+def more_descriptors() -> None:
+    """Allow this process as many descriptors as it may allow itself: the usual 1,024 are for programs that select()."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS_MAX if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS_MAX)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _checks(config: Config) -> list[Check]:

@@ -20,7 +20,7 @@ from rich.console import Console
 from prober import __version__
 from prober.api import parse_since
 from prober.config import Config, ConfigError, Problem, Settings, check_files, json_schema, load, load_settings
-from prober.config.settings import parse_listen
+from prober.config.settings import allowing, parse_listen
 from prober.duration import format_duration, parse_duration
 from prober.failures import FAILURES
 from prober.judge.records import Scope
@@ -90,6 +90,8 @@ def cli() -> None:
 @click.option("--config", "-c", type=click.Path(path_type=Path), help="settings file; all settings have defaults")
 @click.option("--listen", type=ListenType(), help="address and port to serve on  [default: 127.0.0.1:9911]")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="directory of the ledger  [default: data]")
+@click.option("--blackbox", type=click.Path(path_type=Path), help="blackbox.yml: modules for /probe and checks")
+@click.option("--allow", multiple=True, help="name, .suffix, prefix or `public` that /probe may probe: turns it on")
 @click.option("--log-format", type=click.Choice(["logfmt", "json"]), help="[default: logfmt]")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="[default: info]")
 @click.option("--plain", is_flag=True, help="log lines instead of the live table, also in a terminal")
@@ -98,6 +100,8 @@ def run(
     config: Path | None,
     listen: Any,
     data_dir: Path | None,
+    blackbox: Path | None,
+    allow: tuple[str, ...],
     log_format: str | None,
     log_level: str | None,
     plain: bool,
@@ -106,6 +110,12 @@ def run(
 
     Serves /metrics and the agent's state on --listen. SIGHUP or a POST to /-/reload reads the files again; SIGTERM
     and Ctrl-C end it cleanly. In a terminal it shows a live table, in a pipe it logs.
+
+    With --blackbox (or blackbox: in the settings) it takes blackbox_exporter's place: alone if no targets are named,
+    else beside its own checks. /probe serves what the settings or --allow let it probe.
+
+    \b
+    prober run --blackbox blackbox.yml --allow .example.org --allow 198.51.100.0/24
     """
 
     def read() -> Loaded:
@@ -117,13 +127,21 @@ def run(
             update["listen"] = listen
         if data_dir is not None:
             update["data_dir"] = data_dir
+        if blackbox is not None:
+            update["blackbox"] = blackbox
+        if allow:
+            update["probe_endpoint"] = allowing(settings.probe_endpoint, allow)
         given = {"format": log_format, "level": log_level}
         update["log"] = settings.log.model_copy(update={key: value for key, value in given.items() if value})
         settings = settings.model_copy(update=update)
+        if settings.blackbox is not None and "targets" not in settings.model_fields_set:
+            settings = settings.model_copy(update={"targets": ()})  # blackbox_exporter has none either
         web_file = settings.web.config_file
-        return Loaded(load(settings), read_web_config(web_file) if web_file is not None else WebConfig())
+        web = read_web_config(web_file) if web_file is not None else WebConfig()
+        return Loaded(load(settings), web, modules_of(settings, config))
 
     from prober.app import Loaded
+    from prober.blackbox.loaded import modules_of
     from prober.web.webconfig import WebConfig, read_web_config
 
     loaded = _or_exit(read)
@@ -211,6 +229,8 @@ def _summary_json(summary: Any) -> dict[str, Any]:
 
 
 def _summary_text(summary: Any) -> str:
+    if summary.kind == "blackbox":
+        return f"{summary.file}: blackbox file, fine: {summary.modules} modules"
     what = "references" if summary.kind == "references" else "targets"
     whose = f" of {', '.join(summary.entities)}" if summary.entities else ""
     return (

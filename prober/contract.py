@@ -59,6 +59,10 @@ class Attempt:
     started: float = field(default_factory=time.perf_counter)
     listened_seconds: float = 0.0  # spent after the answer, waiting for a second one: no part of the probe's duration
 
+    def elapsed_seconds(self) -> float:
+        """How long it has taken so far."""
+        return time.perf_counter() - self.started
+
     def remaining_seconds(self) -> float:
         """What is left of the timeout, never less than 10 ms."""
         return max(0.01, self.timeout_seconds - (time.perf_counter() - self.started))

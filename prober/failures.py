@@ -44,6 +44,8 @@ class Failure(StrEnum):
     LOOP_STALLED = "loop_stalled"
     RESOLVER_UNREACHABLE = "resolver_unreachable"
     OPTED_OUT = "opted_out"
+    NOT_ALLOWED = "not_allowed"
+    BAD_TARGET = "bad_target"
     INTERNAL_ERROR = "internal_error"
     # the vantage's resolver, or the name servers behind it
     RESOLVER_TIMEOUT = "resolver_timeout"
@@ -91,6 +93,8 @@ FAILURES: Final[dict[Failure, tuple[Side, str]]] = {
     Failure.LOOP_STALLED: (Side.OURS, "the agent itself stood still for too long to tell"),
     Failure.RESOLVER_UNREACHABLE: (Side.OURS, "nothing listens at the vantage's resolver, or none is configured"),
     Failure.OPTED_OUT: (Side.OURS, "the address is on the opt-out list: no packet was sent"),
+    Failure.NOT_ALLOWED: (Side.OURS, "what may be probed through /probe does not include it: no packet was sent"),
+    Failure.BAD_TARGET: (Side.OURS, "the module cannot probe such a target: it is no host, URL or path"),
     Failure.INTERNAL_ERROR: (Side.OURS, "a defect of the agent; the log has the cause"),
     Failure.RESOLVER_TIMEOUT: (Side.RESOLVER, "the vantage's resolver did not answer in time"),
     Failure.RESOLVER_SERVFAIL: (Side.RESOLVER, "the vantage's resolver answered SERVFAIL"),

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from prober.blackbox.kind import KINDS
 from prober.clock import SystemClock
 from prober.config import ConfigError, options_of
 from prober.contract import Io
@@ -86,7 +87,7 @@ async def probe_once(checks: list[Check], io: Io) -> list[Observation]:
     runner = Runner(
         clock=SystemClock(),
         io=io,
-        kinds=PROBES,
+        kinds=KINDS,
         budgets=Budgets(packets_per_second=500, per_prefix_per_second=2),
         concurrency=1,
         meter=meter,

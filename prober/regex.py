@@ -55,6 +55,17 @@ class Regex:
         data = text.encode("utf-8", "replace") if isinstance(text, str) else text
         return self._compiled.search(data) is not None
 
+    def find(self, data: bytes) -> Any:
+        """The first match in `data`, an `re`-like match object of octets; None if there is none.
+
+        Octets that are no UTF-8 are taken for U+FFFD, as Go's regexp does: RE2 would let nothing match them.
+        """
+        try:
+            data.decode()
+        except UnicodeDecodeError:
+            data = data.decode("utf-8", "replace").encode()
+        return self._compiled.search(data)
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Regex) and other.pattern == self.pattern
 

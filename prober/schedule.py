@@ -81,6 +81,11 @@ class Bucket:
         need = min(packets, self.burst) / self.rate
         return max(now, self.free_at + need - self.burst / self.rate)
 
+    def spare(self, now: float, packets: float) -> float:
+        """When `packets` may be sent so that half of the burst is left to others, `now` at the soonest."""
+        half = self.burst / 2
+        return max(now, self.free_at + (min(packets, half) - half) / self.rate)
+
     def take(self, at: float, packets: float) -> None:
         """Charge `packets` sent at `at`."""
         self.free_at = max(self.free_at, at) + packets / self.rate
@@ -133,6 +138,20 @@ class Budgets:
         """Charge a probe that goes at once, whatever the budgets say: others wait the longer."""
         self._prefixes.setdefault(key, Bucket(self._prefix_rate, self._prefix_burst)).take(now, packets)
         self._whole.take(now, packets)
+
+    def spare(self, now: float, key: Hashable, packets: float) -> float:
+        """For probes that must not be in the way of the others: `now` if what they leave is room for this one, and it
+        is charged; else when to ask again, and nothing is charged.
+        """
+        bucket = self._prefixes.get(key)
+        at = self._whole.spare(now, packets)
+        if bucket is not None:
+            at = max(at, bucket.spare(now, packets))
+        if at <= now:
+            self.charge(now, key, packets)
+            self._prefixes.move_to_end(key)
+            self._forget_idle(now)
+        return at
 
     def _forget_idle(self, now: float) -> None:
         for _ in range(2):

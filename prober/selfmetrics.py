@@ -12,6 +12,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from prober import __version__
+from prober.blackbox.endpoint import Endpoint
 from prober.clock import Clock
 from prober.runner import Figures
 from prober.state import State
@@ -75,6 +76,41 @@ class AgentCollector(Collector):
             "reason",
             self._unmatched,
         )
+
+
+class EndpointCollector(Collector):
+    """Reads the figures of /probe when asked. An agent without a blackbox.yml has none."""
+
+    def __init__(self, endpoint: Endpoint, reload: ReloadFigures) -> None:
+        self._endpoint = endpoint
+        self._reload = reload
+
+    def collect(self) -> Iterator[Metric]:
+        endpoint, reload = self._endpoint, self._reload
+        if not endpoint.has_modules:
+            return
+        # blackbox_exporter's own names: rules that watch its configuration go on doing so.
+        yield _gauge(
+            "blackbox_exporter_config_last_reload_successful",
+            "Whether the last (re)load succeeded, as prober_config_last_reload_successful",
+            float(reload.successful),
+        )
+        yield _gauge(
+            "blackbox_exporter_config_last_reload_success_timestamp_seconds",
+            "When a (re)load last succeeded",
+            reload.success_utc,
+        )
+        yield _counter(
+            "blackbox_module_unknown", "Requests to /probe for a module that does not exist", endpoint.unknown_modules
+        )
+        yield _tally(
+            "prober_endpoint_requests",
+            "Requests to /probe by what became of them: limited are answered 429, overloaded 503",
+            "outcome",
+            endpoint.outcomes,
+        )
+        yield _gauge("prober_endpoint_probes_in_flight", "Probes of /probe under way", endpoint.admission.in_flight)
+        yield _gauge("prober_endpoint_requests_waiting", "Requests to /probe that wait", endpoint.admission.waiting)
 
 
 def make_registry(collector: AgentCollector, figures: Figures) -> tuple[CollectorRegistry, Callable[[float], None]]:

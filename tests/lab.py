@@ -40,6 +40,7 @@ DEBIAN_PACKAGES = {
     "prometheus-alertmanager": "prometheus-alertmanager",
     "amtool": "prometheus-alertmanager",
     "fping": "fping",
+    "prometheus-blackbox-exporter": "prometheus-blackbox-exporter",
     "libfaketime": "libfaketime",
     "ps": "procps",
     "setpriv": "util-linux",

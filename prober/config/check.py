@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
+from prober.blackbox.kind import KINDS
+from prober.blackbox.modules import Modules
 from prober.config.document import Document, Map, Seq, Value
 from prober.config.files import TargetsFile
-from prober.config.load import load, read_all, read_sets
+from prober.config.load import load, read_all, read_context, read_sets
+from prober.config.parse import read_bytes
 from prober.config.problems import Code, ConfigError, Problem, in_order
 from prober.config.references import read_references
 from prober.config.settings import Limits, Settings, validate_settings
 from prober.contract import Kind
 from prober.model import Check, Reference
-from prober.probes import PROBES
 from prober.schedule import budget_key
 
 REFERENCE_NETWORKS_WANTED: Final = 3
 """Distinct networks: with two that disagree, nobody knows which one is right."""
 
-FileKind: TypeAlias = Literal["settings", "targets", "references"]
+FileKind: TypeAlias = Literal["settings", "targets", "references", "blackbox"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,8 @@ class Summary:
     busiest_prefix: str = ""
     busiest_prefix_packets_per_second: float = 0.0
     remarks: tuple[str, ...] = ()
+    modules: int = 0
+    """Of a blackbox.yml."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +58,7 @@ _SETTINGS_KEYS: Final = frozenset(Settings.model_fields) - {"targets", "referenc
 _TARGETS_KEYS: Final = frozenset(TargetsFile.model_fields) - {"targets", "references", "defaults"}
 _CANNOT_TELL: Final = (
     'neither a targets file (it has "entity:"), nor a references file (a list "references:"), '
-    'nor a settings file (for example "listen:"); write one of these keys'
+    'nor a settings file (for example "listen:"), nor a blackbox.yml ("modules:"); write one of these keys'
 )
 
 
@@ -75,7 +80,7 @@ def _has_mappings(value: Value) -> bool:
     return isinstance(value, Seq) and any(isinstance(item, Map) for item in value)
 
 
-def check_files(paths: Iterable[Path], kinds: Mapping[str, Kind] = PROBES) -> CheckResult:
+def check_files(paths: Iterable[Path], kinds: Mapping[str, Kind] = KINDS) -> CheckResult:
     """Validate files together: targets files as one set, and with the references files among them.
 
     A settings file is validated with the files that it names. Raises nothing.
@@ -83,11 +88,14 @@ def check_files(paths: Iterable[Path], kinds: Mapping[str, Kind] = PROBES) -> Ch
     problems: list[Problem] = []
     groups: dict[FileKind | None, list[Document]] = {"settings": [], "targets": [], "references": [], None: []}
     paths = list(paths)
-    for document in read_all(paths, problems):
+    blackbox = [path for path in dict.fromkeys(paths) if _is_blackbox(path)]
+    context: dict[str, Modules] = {}
+    summaries = list(_blackbox_files(blackbox, problems, context))
+    for document in read_all([path for path in paths if path not in blackbox], problems):
         groups[kind_of_file(document)].append(document)
     problems.extend(Problem(document.file, 1, "", _CANNOT_TELL, Code.KIND_OF_FILE) for document in groups[None])
-    summaries = [summary for document in groups["settings"] for summary in _settings(document, kinds, problems)]
-    reader, _references = read_sets(groups["targets"], groups["references"], kinds, problems)
+    summaries += [summary for document in groups["settings"] for summary in _settings(document, kinds, problems)]
+    reader, _references = read_sets(groups["targets"], groups["references"], kinds, problems, context)
     reader.entities()
     for document in groups["targets"]:
         entities, targets = reader.of_file(document.file)
@@ -100,6 +108,26 @@ def check_files(paths: Iterable[Path], kinds: Mapping[str, Kind] = PROBES) -> Ch
     order = {str(path): position for position, path in enumerate(paths)}
     good = [summary for summary in summaries if summary.file not in bad]
     return CheckResult(tuple(in_order(problems)), tuple(sorted(good, key=lambda summary: order[summary.file])))
+
+
+_MODULES_KEY: Final = re.compile(rb"^modules[ \t]*:", re.MULTILINE)
+
+
+def _is_blackbox(path: Path) -> bool:
+    """Whether a file is a blackbox.yml. Its text tells: it is in a dialect of its own."""
+    try:
+        return _MODULES_KEY.search(read_bytes(path)) is not None
+    except ConfigError:
+        return False  # said when it is read as one of ours
+
+
+def _blackbox_files(paths: Iterable[Path], problems: list[Problem], context: dict[str, Modules]) -> Iterator[Summary]:
+    """The summaries of blackbox.yml files; the modules of the first one go to `context`, for the checks beside it."""
+    for path in paths:
+        found = read_context(path, problems).get("modules")
+        if found is not None:
+            context.setdefault("modules", found)
+            yield Summary(str(path), "blackbox", modules=len(found))
 
 
 def _settings(document: Document, kinds: Mapping[str, Kind], problems: list[Problem]) -> Iterator[Summary]:
@@ -119,6 +147,10 @@ def _settings(document: Document, kinds: Mapping[str, Kind], problems: list[Prob
     remarks = [*summary.remarks, *(f"left out: {text}" for text in config.opted_out)]
     if settings.contact is None:
         remarks.append("no contact: whoever sees the probes has nobody to ask; set contact:")
+    if settings.probe_endpoint.enabled and settings.blackbox is None:
+        remarks.append("probe_endpoint has no modules: set blackbox:, or run with --blackbox")
+    if settings.probe_endpoint.enabled and not settings.probe_endpoint.allow:
+        remarks.append("probe_endpoint.allow is missing: /probe will refuse every target; name what may be probed")
     yield replace(summary, remarks=tuple(remarks))
 
 

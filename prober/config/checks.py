@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from prober.config.document import Document, Map, Seq, Value
 from prober.config.files import CheckEntry, Defaults
-from prober.config.messages import known_keys, suggestion, validate
+from prober.config.messages import Context, known_keys, suggestion, validate
 from prober.config.parse import parse_document
 from prober.config.problems import Code, ConfigError, KeyPath, Problem, listed, quoted
 from prober.contract import Kind
@@ -54,9 +54,11 @@ def timing_of_file(defaults: Defaults) -> Timing:
 class CheckReader:
     """Turns the `checks` of targets and references into checks, and collects what is wrong with them."""
 
-    def __init__(self, kinds: Mapping[str, Kind], problems: list[Problem]) -> None:
+    def __init__(self, kinds: Mapping[str, Kind], problems: list[Problem], context: Context | None = None) -> None:
+        """`context` is for the validators of the kinds' options."""
         self._kinds = kinds
         self._problems = problems
+        self._context = context
 
     def read(self, owner: str, value: Value, document: Document, at: KeyPath, timing: Timing) -> tuple[Check, ...]:
         """The checks of the target or reference `owner`, whose mapping `value` stands at `at`."""
@@ -145,7 +147,7 @@ class CheckReader:
             rest = Map(value.line)
             rest.update((key, inner) for key, inner in value.items() if key not in misplaced)
             value = rest
-        return validate(kind.options, value, document, place, self._problems)
+        return validate(kind.options, value, document, place, self._problems, context=self._context)
 
 
 def _timing_problems(timing: Timing, document: Document) -> Iterator[Problem]:

@@ -26,6 +26,12 @@ class Map(dict[str, Value]):
             self._by_key = dict(zip(self, self.lines, strict=False))  # made for errors only: lists are much smaller
         return self._by_key.get(str(key), self.line)
 
+    def pop_with_line(self, key: str) -> Value:
+        """Remove a key that is there, and its line; returns its value."""
+        del self.lines[list(self).index(key)]
+        self._by_key = None
+        return self.pop(key)
+
 
 class Seq(list[Value]):
     """A list, with the line where it starts and the line of each item."""

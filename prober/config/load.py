@@ -6,7 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from prober.blackbox.kind import KINDS
+from prober.blackbox.modules import Modules, read_blackbox_document, read_modules
 from prober.config.document import Document
+from prober.config.messages import Context
 from prober.config.optout import OptOut
 from prober.config.parse import read_document
 from prober.config.problems import Code, ConfigError, Problem, raise_if_any
@@ -15,7 +18,6 @@ from prober.config.settings import Settings
 from prober.config.targets import TargetsReader
 from prober.contract import Kind
 from prober.model import Check, Entity, Reference
-from prober.probes import PROBES
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,7 @@ class Config:
     opted_out: tuple[str, ...]  # what the opt-out list took away, for the log: one text per target or reference
 
 
-def load_targets(paths: Iterable[Path], kinds: Mapping[str, Kind] = PROBES) -> tuple[Entity, ...]:
+def load_targets(paths: Iterable[Path], kinds: Mapping[str, Kind] = KINDS) -> tuple[Entity, ...]:
     """The entities in targets files, files of one entity merged. Raises ConfigError.
 
     Whether the references that an entity names exist is known to `load` only.
@@ -42,7 +44,7 @@ def load_targets(paths: Iterable[Path], kinds: Mapping[str, Kind] = PROBES) -> t
     return entities
 
 
-def load_references(path: Path, kinds: Mapping[str, Kind] = PROBES) -> tuple[Reference, ...]:
+def load_references(path: Path, kinds: Mapping[str, Kind] = KINDS) -> tuple[Reference, ...]:
     """The references in a references file. Raises ConfigError."""
     problems: list[Problem] = []
     references = [
@@ -54,12 +56,13 @@ def load_references(path: Path, kinds: Mapping[str, Kind] = PROBES) -> tuple[Ref
     return tuple(references)
 
 
-def load(settings: Settings, kinds: Mapping[str, Kind] = PROBES) -> Config:
+def load(settings: Settings, kinds: Mapping[str, Kind] = KINDS) -> Config:
     """The targets and references that `settings` name, less what has opted out. Raises ConfigError."""
     problems: list[Problem] = []
+    context = read_context(settings.blackbox, problems)
     targets = list(read_all(settings.targets, problems))
     references = list(read_all([settings.references], problems))
-    reader, found = read_sets(targets, references, kinds, problems)
+    reader, found = read_sets(targets, references, kinds, problems, context)
     entities = reader.entities()
     raise_if_any(problems)
     opted_out: list[str] = []
@@ -72,11 +75,33 @@ def load(settings: Settings, kinds: Mapping[str, Kind] = PROBES) -> Config:
     return Config(settings, entities, kept, tuple(opted_out))
 
 
+def read_context(blackbox: Path | None, problems: list[Problem]) -> Context:
+    """What checks of the kind `module` are validated with: the modules of a blackbox.yml, if there is one.
+
+    Where the file is not as it should be, that is the problem, and no check is blamed for it.
+    """
+    if blackbox is None:
+        return {"modules": None}
+    try:
+        document = read_blackbox_document(blackbox)
+    except ConfigError as error:
+        problems.extend(error.problems)
+        return {}
+    found: list[Problem] = list(document.problems)
+    modules: Modules | None = read_modules(document, found)
+    problems.extend(found)
+    return {"modules": modules} if modules is not None and not found else {}
+
+
 def read_sets(
-    targets: Iterable[Document], references: Iterable[Document], kinds: Mapping[str, Kind], problems: list[Problem]
+    targets: Iterable[Document],
+    references: Iterable[Document],
+    kinds: Mapping[str, Kind],
+    problems: list[Problem],
+    context: Context | None = None,
 ) -> tuple[TargetsReader, list[Reference]]:
     """Read targets files and references files that belong together. Adds to `problems` what is wrong with them."""
-    reader = TargetsReader(kinds, problems)
+    reader = TargetsReader(kinds, problems, context)
     for document in targets:
         reader.read(document)
     found: dict[str, Reference] = {}
@@ -84,7 +109,7 @@ def read_sets(
     references = list(references)
     for document in references:
         known |= names_of_references(document)
-        for name, (reference, at) in read_references(document, kinds, problems).items():
+        for name, (reference, at) in read_references(document, kinds, problems, context).items():
             found[name] = reference
             if name in reader.targets:
                 message = f"the target at {reader.targets[name]} has this name; a reference is no target: rename one"

@@ -39,6 +39,8 @@ def validate(
     *,
     apart: str | None = None,
     directory: Path | None = None,
+    context: Mapping[str, Any] | None = None,
+    as_json: bool = True,
 ) -> Model | None:
     """`value`, which stands at `at`, as a `model`, with a problem for each thing that is wrong; None if it is no such.
 
@@ -46,14 +48,21 @@ def validate(
 
     It goes through JSON, because pydantic's strict mode then means what a file means: a list may become a tuple, a text
     an enum, but no text a number. The items of the list `apart` are only counted: they are validated one by one
-    elsewhere. Paths are taken as relative to `directory`.
+    elsewhere. Paths are taken as relative to `directory`. `context` is for the model's validators. Without `as_json`
+    the values go to the model as they are: one whose fields read the texts of a file themselves.
     """
     data: object = value
     if apart is not None and isinstance(value, Map) and isinstance(items := value.get(apart), Seq):
         data = {**value, apart: [0] * len(items)}
-    context = {"directory": directory} if directory else None
+    given = {**(context or {}), **({"directory": directory} if directory else {})}
+
+    def made_of(data: object) -> Model:
+        if as_json:
+            return model.model_validate_json(json.dumps(data), context=given or None)
+        return model.model_validate(data, context=given or None)
+
     try:
-        return model.model_validate_json(json.dumps(data), context=context)
+        return made_of(data)
     except ValidationError as error:
         details = error.errors(include_url=False, include_input=False)
     problems.extend(_problems(model, value, document, at, details))
@@ -63,7 +72,7 @@ def validate(
     for detail in details:
         data = _without(data, detail["loc"])
     try:
-        return model.model_validate_json(json.dumps(data), context=context)
+        return made_of(data)
     except ValidationError:
         return None
 

@@ -63,10 +63,10 @@ def read_bytes(file: Path) -> bytes:
     return data
 
 
-def parse_document(file: str, data: bytes) -> Document:
-    """Parse the bytes of `file`. Raises ConfigError."""
+def parse_document(file: str, data: bytes, dialect: type[Builder] | None = None) -> Document:
+    """Parse the bytes of `file`, in another dialect of YAML than ours if its builder is given. Raises ConfigError."""
     text = _decode(file, data)
-    builder = _Builder(file)
+    builder = (dialect or Builder)(file)
     try:
         root = builder.build(text)
     except yaml.MarkedYAMLError as error:
@@ -146,7 +146,7 @@ class _Frame:
         self.key_line = 0
 
 
-class _Builder:
+class Builder:
     """Turns the events of one stream into data."""
 
     def __init__(self, file: str) -> None:
@@ -165,7 +165,7 @@ class _Builder:
             if kind is ScalarEvent:
                 self._scalar(event)
             elif kind is MappingEndEvent or kind is SequenceEndEvent:
-                self._close()
+                self._close(event)
             elif kind is MappingStartEvent:
                 self._open(event, Map(_line(event)))
             elif kind is SequenceStartEvent:
@@ -176,7 +176,7 @@ class _Builder:
                 documents += 1
                 if documents > 1:
                     message = 'a second document starts here; a file holds one: remove the "---"'
-                    raise self._error(event, Code.DOCUMENTS, message)
+                    raise self.error(event, Code.DOCUMENTS, message)
         return self._root
 
     def _scalar(self, event: ScalarEvent) -> None:
@@ -185,34 +185,48 @@ class _Builder:
         text = event.value
         plain = event.implicit[0]
         frame = self._stack[-1] if self._stack else None
-        if event.tag is not None:
-            raise self._tagged(event)
         if frame is not None and frame.key is None and frame.is_map:
             # A key is text, however it looks: `176:` names the network "176".
+            if event.tag is not None:
+                raise self.tagged(event)
             if plain and text == "<<":
-                message = "merge keys (<<) are not supported; write the keys out, or use defaults:"
-                raise self._error(event, Code.MERGE_KEY, message)
+                self.merge_key(event)
             frame.key = text
             frame.key_line = _line(event)
             return
-        value: Value = resolve(text) if plain and text[:1] in _FIRST_OF_OTHER else text
+        value = self.scalar(event, text, plain)
         if event.anchor is not None:
             self._anchors[event.anchor] = (value, 1, 0)
         self._add(event, value)
 
+    def scalar(self, event: ScalarEvent, text: str, plain: bool) -> Value:
+        """What a scalar means; `plain`: it stands without quotes and tag. Raises ConfigError."""
+        if event.tag is not None:
+            raise self.tagged(event)
+        return resolve(text) if plain and text[:1] in _FIRST_OF_OTHER else text
+
+    def merge_key(self, event: ScalarEvent) -> None:
+        """A key `<<` begins. Raises ConfigError if the dialect has none."""
+        message = "merge keys (<<) are not supported; write the keys out, or use defaults:"
+        raise self.error(event, Code.MERGE_KEY, message)
+
+    def closed(self, container: Map | Seq, event: Event) -> None:
+        """A mapping or list is complete."""
+
     def _open(self, event: CollectionStartEvent, container: Map | Seq) -> None:
         if event.tag is not None:
-            raise self._tagged(event)
+            raise self.tagged(event)
         self._need_key(event)
         if len(self._stack) >= DEPTH_MAX:
-            raise self._error(
+            raise self.error(
                 event, Code.TOO_DEEP, f"nested more than {DEPTH_MAX} levels deep; check brackets and indentation"
             )
         at = self._add(event, container)
         self._stack.append(_Frame(container, event.anchor, at, self._size))
         self._count(event, 1)
 
-    def _close(self) -> None:
+    def _close(self, event: Event) -> None:
+        self.closed(self._stack[-1].container, event)
         frame = self._stack.pop()
         if frame.anchor is not None:
             self._anchors[frame.anchor] = (frame.container, self._size - frame.size_before, frame.height)
@@ -225,10 +239,10 @@ class _Builder:
         if event.anchor not in self._anchors:  # an anchor is known once its value is complete: no value holds itself
             name = event.anchor
             message = f"the alias *{name} has no complete anchor &{name} before it; add it, or write the value out"
-            raise self._error(event, Code.ALIAS, message)
+            raise self.error(event, Code.ALIAS, message)
         value, size, height = self._anchors[event.anchor]
         if len(self._stack) + height > DEPTH_MAX:
-            raise self._error(
+            raise self.error(
                 event, Code.TOO_DEEP, f"nested more than {DEPTH_MAX} levels deep; check brackets and indentation"
             )
         self._count(event, size)
@@ -267,19 +281,21 @@ class _Builder:
         self._size += size
         if self._size > VALUES_MAX:
             message = f"more than {VALUES_MAX:,} keys and values (an alias counts in full); split the file"
-            raise self._error(event, Code.TOO_MANY_VALUES, message)
+            raise self.error(event, Code.TOO_MANY_VALUES, message)
 
     def _need_key(self, event: Event) -> None:
         """Refuse a container or alias in the place of a key, as in `{{ template }}`."""
         if self._stack and self._stack[-1].key is None and self._stack[-1].is_map:
             message = "a key must be plain text; write key: value (a template's {{ }} goes in quotes)"
-            raise self._error(event, Code.COMPLEX_KEY, message)
+            raise self.error(event, Code.COMPLEX_KEY, message)
 
-    def _tagged(self, event: ScalarEvent | CollectionStartEvent) -> ConfigError:
+    def tagged(self, event: ScalarEvent | CollectionStartEvent) -> ConfigError:
+        """The error for a tag that the dialect does not have."""
         tag = (event.tag or "").replace("tag:yaml.org,2002:", "!!")
-        return self._error(event, Code.TAG, f"tags are not supported; remove {quoted(tag)}")
+        return self.error(event, Code.TAG, f"tags are not supported; remove {quoted(tag)}")
 
-    def _error(self, event: Event, code: Code, message: str) -> ConfigError:
+    def error(self, event: Event, code: Code, message: str) -> ConfigError:
+        """An error at the event, after which nothing more is read."""
         problem = Problem(self.file, _line(event), key_path(self._path()), message, code)
         return ConfigError([*self.problems, problem])
 

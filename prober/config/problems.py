@@ -53,8 +53,13 @@ class Code(StrEnum):
     FILE_PATH = "file_path"
     OPT_OUT = "opt_out"
     VANTAGE = "vantage"
+    ALLOW = "allow"
+    NO_MODULES = "no_modules"
     DURATION = "duration"  # raised by prober.duration
     REGEX = "regex"  # raised by prober.regex
+    # blackbox.yml
+    BLACKBOX_VALUE = "blackbox_value"
+    BLACKBOX_UNSUPPORTED = "blackbox_unsupported"
     # checks
     CHECK_WITHOUT_KIND = "check_without_kind"
     CHECK_OF_TWO_KINDS = "check_of_two_kinds"

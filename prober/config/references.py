@@ -7,18 +7,18 @@ from collections.abc import Mapping
 from prober.config.checks import CheckReader, timing_of_file
 from prober.config.document import Document, Map, Seq
 from prober.config.files import Defaults, ReferenceEntry, ReferencesFile
-from prober.config.messages import validate
+from prober.config.messages import Context, validate
 from prober.config.problems import Code, KeyPath, Problem
 from prober.contract import Kind
 from prober.model import Reference
 
 
 def read_references(
-    document: Document, kinds: Mapping[str, Kind], problems: list[Problem]
+    document: Document, kinds: Mapping[str, Kind], problems: list[Problem], context: Context | None = None
 ) -> dict[str, tuple[Reference, KeyPath]]:
     """The references of a file by name, each with where its name stands. Adds to `problems` what is wrong."""
     root = document.root
-    reader = CheckReader(kinds, problems)
+    reader = CheckReader(kinds, problems, context)
     shell = validate(ReferencesFile, root, document, (), problems, apart="references")
     of_file = timing_of_file(shell.defaults if shell is not None else Defaults())
     references: dict[str, tuple[Reference, KeyPath]] = {}

@@ -8,10 +8,10 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from prober.blackbox.kind import KINDS
 from prober.config.files import CheckEntry, ReferenceEntry, ReferencesFile, TargetEntry, TargetsFile
 from prober.config.settings import Settings
 from prober.contract import Kind
-from prober.probes import PROBES
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _ROOTS: Final[Mapping[str, type[BaseModel]]] = {
@@ -22,7 +22,7 @@ _ROOTS: Final[Mapping[str, type[BaseModel]]] = {
 
 
 def json_schema(
-    file: Literal["settings", "targets", "references"], kinds: Mapping[str, Kind] = PROBES
+    file: Literal["settings", "targets", "references"], kinds: Mapping[str, Kind] = KINDS
 ) -> dict[str, Any]:
     """The schema of one kind of file, as a new dict that `json.dumps` takes."""
     root = _ROOTS[file]

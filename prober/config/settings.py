@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
@@ -11,6 +12,7 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, WithJsonSchema, model_validator
 
+from prober.config.allow import parse_allow
 from prober.config.document import Document
 from prober.config.messages import validate
 from prober.config.optout import OptOut, canonical_entry
@@ -25,6 +27,7 @@ SHIPPED: Final = Path(__file__).parent.parent / "shipped"
 
 _LISTEN_REMEDY: Final = "write it like 127.0.0.1:9911, [::1]:9911, or :9911 for all addresses"
 _URI: Final = re.compile(r"(mailto:[^@\s]+@[^@\s]+|https://[^\s/?#]+\S*)\Z")
+_ALLOWED: Final = ["example.org", ".example.org", "198.51.100.0/24", "[2001:db8::/32]:443", "public"]
 CONTACT_LENGTH_MAX: Final = 200
 """Octets: the contact travels in the payload of echo requests (RFC 9511, section 4)."""
 
@@ -82,6 +85,14 @@ def _opt_out(text: str) -> str:
         refuse(Code.OPT_OUT, f"{quoted(text)} {error}")
 
 
+def _allow(text: str) -> str:
+    try:
+        parse_allow(text)
+    except ValueError as error:
+        refuse(Code.ALLOW, f"{quoted(text)} {error}")
+    return text
+
+
 class Vantage(FileModel):
     """Where the agent looks from, and its turn among several that watch the same targets."""
 
@@ -136,6 +147,29 @@ class Web(FileModel):
     """A web.yml in the format of Prometheus' exporter toolkit: TLS and basic authentication."""
 
 
+class ProbeEndpoint(FileModel):
+    """/probe, /config and /logs: blackbox_exporter's interface. It sends packets where its clients say."""
+
+    enabled: bool = False
+    """Whether it is served at all."""
+    allow: tuple[
+        Annotated[
+            str, AfterValidator(_allow), WithJsonSchema({"type": "string", "minLength": 1, "examples": _ALLOWED})
+        ],
+        ...,
+    ] = ()
+    """What may be probed; nothing else may. Names, names with all below them (.example.org), prefixes, each with ports
+    or without; `public` for all that is public. Private, loopback and other special ranges: by their prefix only."""
+    concurrency: Annotated[int, Field(ge=1, le=10_000)] = 200
+    """Probes under way at one time, beside those of limits.concurrency."""
+    queue: Annotated[int, Field(ge=0, le=10_000)] = 200
+    """Requests that may wait for their turn; beyond that they are answered 503."""
+    requests_per_second: Annotated[float, Field(gt=0, le=1e6)] = 200.0
+    """Requests a second from all clients; beyond that they are answered 429."""
+    requests_per_second_per_client: Annotated[float, Field(gt=0, le=1e6)] = 150.0
+    """Requests a second from one address (of IPv6: one /64)."""
+
+
 class Log(FileModel):
     """How the agent logs."""
 
@@ -179,6 +213,10 @@ class Settings(FileModel):
     """A mailto: or https: URI where people who see the probes can ask about them."""
     web: Web = Web()
     """How the agent serves HTTP."""
+    blackbox: FilePath | None = None
+    """A blackbox.yml: modules for /probe and for checks of the kind `module`."""
+    probe_endpoint: ProbeEndpoint = ProbeEndpoint()
+    """/probe, /config and /logs."""
     opt_out: tuple[Annotated[str, AfterValidator(_opt_out)], ...] = ()
     """Prefixes, addresses and host names (with their subdomains) that are never probed."""
     log: Log = Log()
@@ -194,6 +232,18 @@ class Settings(FileModel):
 def _opt_out_of(entries: tuple[str, ...]) -> OptOut:
     # Not a cached property: model_copy would hand the old list on beside the new entries.
     return OptOut(entries)
+
+
+def allowing(endpoint: ProbeEndpoint, allow: Iterable[str]) -> ProbeEndpoint:
+    """The endpoint, on, with these entries beside those that it has. Raises ConfigError."""
+    problems = []
+    for text in allow:
+        try:
+            parse_allow(text)
+        except ValueError as error:
+            problems.append(Problem("--allow", 0, "", f"{quoted(text)} {error}", Code.ALLOW))
+    raise_if_any(problems)
+    return endpoint.model_copy(update={"enabled": True, "allow": (*endpoint.allow, *allow)})
 
 
 def load_settings(path: Path | None = None) -> Settings:

@@ -16,7 +16,7 @@ from prober.config.files import (
     TargetEntry,
     TargetsFile,
 )
-from prober.config.messages import suggestion, validate
+from prober.config.messages import Context, suggestion, validate
 from prober.config.problems import Code, KeyPath, Problem, quoted
 from prober.contract import Kind
 from prober.model import Check, Entity, Network, Site, Target
@@ -55,11 +55,11 @@ class _Draft:
 class TargetsReader:
     """Reads any number of targets files; `entities` then has the whole."""
 
-    def __init__(self, kinds: Mapping[str, Kind], problems: list[Problem]) -> None:
+    def __init__(self, kinds: Mapping[str, Kind], problems: list[Problem], context: Context | None = None) -> None:
         self.targets: dict[str, Place] = {}
         self._kinds = kinds
         self._problems = problems
-        self._checks = CheckReader(kinds, problems)
+        self._checks = CheckReader(kinds, problems, context)
         self._drafts: dict[str, _Draft] = {}
         self._networks: dict[str, Place] = {}
         self._sites: dict[str, Place] = {}

@@ -110,6 +110,19 @@ class Connection:
         # On a connection that stands, an ICMP error is only a hint (RFC 5461).
         _heed_icmp(self._sock, ":" in address, False)
 
+    @property
+    def tls(self) -> ssl.SSLObject | None:
+        """The TLS of an established connection, to read certificates and version from; None without TLS."""
+        return None if self._tls is None else self._tls.inner
+
+    async def connect_unix(self, path: str) -> None:
+        """Connect to a unix socket."""
+        try:
+            self._sock.connect(path)
+        except OSError as error:
+            failure = Failure.REFUSED if error.errno in (errno.ENOENT, errno.EAGAIN) else None
+            self._attempt.fail(failure or failure_of_oserror(error, local=True), f"{path}: {error}")
+
     def read_tcp_info(self) -> None:
         """Record the kernel's view of the TCP handshake, see TCP_FACTS."""
         rtt, retransmits = _TCP_INFO.unpack(self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_SIZE))
@@ -228,6 +241,22 @@ def _reported(sock: socket.socket, number: int) -> tuple[Failure, str]:
                 failure = failure_of_error(v6, queued.type, queued.code)
             return failure, describe_error(v6, queued.type, queued.code, queued.reporter)
     return failure, str(error)
+
+
+async def dial_unix(attempt: Attempt, path: str) -> Connection:
+    """Connect to a unix socket, timing the phase `connect`. Raises ProbeFailure. The caller closes the connection."""
+    try:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    except OSError as error:
+        attempt.fail(failure_of_oserror(error, local=True), str(error))
+    connection = Connection(sock, attempt)
+    try:
+        with attempt.phase("connect", Operation.CONNECT):
+            await connection.connect_unix(path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 async def dial(

@@ -8,7 +8,7 @@ dnspython); the rest is walked to see that it is well-formed. That is several ti
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 import dns.exception
@@ -65,13 +65,17 @@ class Question:
         rdclass: RdataClass = RdataClass.IN,
         *,
         recursion: bool = True,
+        edns: bool = True,
     ) -> Question:
-        """Raises ValueError, with the reason, for a name that cannot be asked for."""
+        """`edns`: say that we take answers beyond 512 octets (RFC 6891).
+
+        Raises ValueError, with the reason, for a name that cannot be asked for.
+        """
         try:
             absolute = dns.name.from_text(name) if isinstance(name, str) else name
             flags = dns.flags.RD if recursion else dns.flags.Flag(0)
             query = dns.message.make_query(
-                absolute, rdtype, rdclass, use_edns=0, payload=UDP_PAYLOAD_SIZE, flags=flags, id=0
+                absolute, rdtype, rdclass, use_edns=0 if edns else False, payload=UDP_PAYLOAD_SIZE, flags=flags, id=0
             )
             wire = query.to_wire()
         except (dns.exception.DNSException, UnicodeError) as error:
@@ -119,6 +123,7 @@ class Reply:
     authority_count: int
     additional_count: int
     answers: tuple[Record, ...]
+    wire: bytes = field(default=b"", repr=False, compare=False)  # the whole message as it came
 
     @property
     def rcode_text(self) -> str:
@@ -149,9 +154,9 @@ def read_reply(question: Question, ident: bytes, wire: bytes) -> Reply | None:
         _walk(question, wire, questions, answers, authorities, additionals)
         return None
     if flags & _TC:
-        return Reply(flags & 0x000F, True, answers, authorities, additionals, ())
+        return Reply(flags & 0x000F, True, answers, authorities, additionals, (), wire)
     extended, records = _walk(question, wire, questions, answers, authorities, additionals)
-    return Reply(flags & 0x000F | extended, False, answers, authorities, additionals, records)
+    return Reply(flags & 0x000F | extended, False, answers, authorities, additionals, records, wire)
 
 
 def _walk(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -25,7 +25,7 @@ from prober.net.url import HttpUrl
 HEAD_SIZE_MAX: Final = 65_536  # octets before the response's own body: status line, headers, interim responses
 _LINE_SIZE_MAX: Final = 16_384
 _FIELD_SIZE_MAX: Final = 32_768
-_FIELDS_MAX: Final = 256
+_FIELDS_MAX: Final = 1024
 _SLACK: Final = 65_536  # octets beyond the body's limit, and octets of framing, that are borne with
 
 _BLANK_LINE: Final = re.compile(rb"\n\r?\n")
@@ -59,7 +59,7 @@ class Response:
     bounds, RESET. What follows a complete response is ignored.
     """
 
-    __slots__ = ("_attempt", "_connection", "_message", "_parser", "_payload", "_rest")
+    __slots__ = ("_attempt", "_connection", "_message", "_parser", "_payload", "_rest", "begun")
 
     def __init__(self, connection: Connection, attempt: Attempt, method: str) -> None:
         loop = asyncio.get_running_loop()
@@ -79,6 +79,7 @@ class Response:
         self._message: RawResponseMessage
         self._payload: StreamReader
         self._rest = b""
+        self.begun = False  # whether anything was received
 
     @property
     def status(self) -> int:
@@ -89,6 +90,14 @@ class Response:
         """1.0 or 1.1."""
         major, minor = self._message.version
         return major + minor / 10
+
+    @property
+    def content_length(self) -> int:
+        """The length of the body as the head gives it; -1 where it does not."""
+        if self._message.code in (204, 304) or self._message.code < 200:
+            return 0
+        text = self.header("Content-Length") or ""
+        return int(text) if text.isdecimal() and len(text) < 19 and not self._message.chunked else -1
 
     def header(self, name: str) -> str | None:
         """The first field of this name."""
@@ -107,6 +116,7 @@ class Response:
             if not data:
                 self._attempt.fail(Failure.CLOSED, f"closed after {received} octets, before the head was complete")
             received += len(data)
+            self.begun = True
             # The parser gets the head alone: an error in what follows must not cost us the head.
             data, fed, line = seam + data, len(seam), 0
             while fed < len(data):
@@ -151,6 +161,26 @@ class Response:
         except DecodingError as error:
             self._attempt.fail(Failure.MALFORMED, str(error))
         return body
+
+    def rest(self) -> bytes:
+        """What came behind the head: after an upgrade, the first octets of another protocol."""
+        return self._rest
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """The octets of the body as they come, without their framing and not decoded, for who bounds them himself."""
+        received = carried = 0
+        data: bytes | None = self._rest
+        while data is not None:
+            received += len(data)
+            piece = self._parse_body(data)
+            carried += len(piece)
+            if piece:
+                yield piece
+            if self._payload.is_eof():
+                return
+            if received - carried > _SLACK + carried // 8:
+                self._attempt.fail(Failure.MALFORMED, "hardly anything but framing in the body")
+            data = await self._receive_body(received)
 
     async def _receive_body(self, received: int) -> bytes | None:
         """The next octets; None at the end of a body that only the end of the connection delimits."""

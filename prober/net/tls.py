@@ -7,7 +7,7 @@ import os
 import ssl
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import lru_cache
 from typing import Annotated, Any, Final, Literal, TypeAlias
@@ -115,18 +115,18 @@ def _reason(error: OSError) -> str:
     return error.strerror or str(error)
 
 
-class _LazyContext:
+class LazyContext:
     """An SSLContext that is made at its first use, in a thread: reading the system's certificates takes 100 ms, and the
     event loop has others to serve meanwhile. Held by a thread-safe lock, not by the loop, so that any loop may use it.
     """
 
-    def __init__(self, options: TlsOptions, alpn: tuple[str, ...]) -> None:
-        self._options = options
-        self._alpn = alpn
+    def __init__(self, make: Callable[[], ssl.SSLContext]) -> None:
+        self._make_context = make
         self._lock = threading.Lock()
         self._context: ssl.SSLContext | None = None
 
     async def get(self) -> ssl.SSLContext:
+        """The context. Raises what making it raises, at each call anew."""
         if self._context is not None:
             return self._context
         return await asyncio.to_thread(self._make)
@@ -134,13 +134,13 @@ class _LazyContext:
     def _make(self) -> ssl.SSLContext:
         with self._lock:
             if self._context is None:
-                self._context = make_context(self._options, self._alpn)
+                self._context = self._make_context()
             return self._context
 
 
 @lru_cache(maxsize=128)
-def _lazy_context(options: TlsOptions, alpn: tuple[str, ...], _ca_file_changed: int) -> _LazyContext:
-    return _LazyContext(options, alpn)
+def _lazy_context(options: TlsOptions, alpn: tuple[str, ...], _ca_file_changed: int) -> LazyContext:
+    return LazyContext(lambda: make_context(options, alpn))
 
 
 def make_context(options: TlsOptions, alpn: tuple[str, ...]) -> ssl.SSLContext:
@@ -180,7 +180,7 @@ class TlsSession:
     def __init__(self, context: ssl.SSLContext, server_name: str) -> None:
         self.incoming = ssl.MemoryBIO()
         self.outgoing = ssl.MemoryBIO()
-        self.inner = context.wrap_bio(self.incoming, self.outgoing, server_hostname=server_name)
+        self.inner = context.wrap_bio(self.incoming, self.outgoing, server_hostname=server_name or None)
 
     def shake_hands(self) -> bool:
         """Go on with the handshake; whether it is complete. Raises ssl.SSLError."""
@@ -236,18 +236,27 @@ def tls_facts(session: ssl.SSLObject) -> Iterator[tuple[str, Fact]]:
 
 def certificate_facts(session: ssl.SSLObject) -> Iterator[tuple[str, Fact]]:
     """Those of TLS_FACTS that are about certificates. OpenSSL 3 has them also when it has just refused them."""
-    expiries = [expiry for der in _presented_chain(session) if (expiry := _expiry(der)) is not None]
+    expiries = [expiry for der in presented_chain(session) if (expiry := _expiry(der)) is not None]
     if expiries:
         yield "cert_leaf_expiry", expiries[0]
         yield "cert_earliest_expiry", min(expiries)
 
 
-def _presented_chain(session: Any) -> list[bytes]:
+def presented_chain(session: Any) -> list[bytes]:
     """The certificates as the server sent them (DER), its own first."""
     if hasattr(session, "get_unverified_chain"):  # Python 3.13
         return list(session.get_unverified_chain())
     # The same before it was public.
     return [certificate.public_bytes(_ENCODING_DER) for certificate in session._sslobj.get_unverified_chain() or ()]
+
+
+def verified_chain(session: Any) -> list[bytes]:
+    """The certificates from the server's own to the trusted root (DER); none where nothing was verified."""
+    if session.context.verify_mode is ssl.CERT_NONE:
+        return []  # OpenSSL builds one all the same
+    if hasattr(session, "get_verified_chain"):  # Python 3.13
+        return list(session.get_verified_chain())
+    return [certificate.public_bytes(_ENCODING_DER) for certificate in session._sslobj.get_verified_chain() or ()]
 
 
 def _expiry(der: bytes) -> float | None:

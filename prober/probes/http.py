@@ -126,13 +126,13 @@ def _record_head(attempt: Attempt, url: HttpUrl, response: Response) -> None:
     if length is not None and length.isdecimal():
         facts["content_length"] = float(length)
     date = response.header("Last-Modified") or ""
-    modified = _unix_time(date) if len(date) <= _DATE_LENGTH_MAX else None
+    modified = unix_time(date) if len(date) <= _DATE_LENGTH_MAX else None
     if modified is not None:
         facts["last_modified"] = modified
 
 
 @lru_cache(maxsize=1024)  # the same few dates are seen every minute
-def _unix_time(date: str) -> float | None:
+def unix_time(date: str) -> float | None:
     """Seconds since 1970 of an HTTP date, None if it is none (RFC 9110 section 5.6.7)."""
     try:
         moment = parsedate_to_datetime(date)

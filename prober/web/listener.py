@@ -16,11 +16,12 @@ from aiohttp.typedefs import Handler
 
 from prober.logs import OncePerCause, trace
 from prober.web.auth import Users
+from prober.web.blackbox import PROBE
 from prober.web.server import Access, Views, make_app
 from prober.web.webconfig import WebConfig
 
 CONNECTIONS_MAX: Final = 100
-"""Descriptors are for probes: one more connection is closed at once."""
+"""Descriptors are for probes: one more connection is closed at once. Beside these: who waits for a probe."""
 REQUEST_SECONDS: Final = 10.0
 """From connecting to a complete request head, the TLS handshake included."""
 KEEP_ALIVE_SECONDS: Final = 120.0
@@ -54,6 +55,8 @@ class WebFace:
         self._sockets: list[socket.socket] = []
         self._servers: list[asyncio.Server] = []
         self._connections: set[_Connection] = set()
+        self.connections_max = CONNECTIONS_MAX
+        """How many clients may be connected; can be changed at any time."""
 
     async def start(self, host: str, port: int) -> None:
         """Listen on `host` (an address, a name, or "" for all addresses); port 0: any free one. Raises CannotListen."""
@@ -126,7 +129,7 @@ class WebFace:
 
     def _accept(self) -> asyncio.Protocol:
         server = self._runner.server
-        if server is None or len(self._connections) >= CONNECTIONS_MAX:
+        if server is None or len(self._connections) >= self.connections_max:
             return _Refused()
         connection = _Connection(self, server)
         self._connections.add(connection)
@@ -166,6 +169,7 @@ class _Connection(web.RequestHandler):
         )
         self._face = face
         self._asked = self._busy = self._retired = False
+        self._abandonable: asyncio.Task[Any] | None = None
         self.patience = loop.call_later(REQUEST_SECONDS, self._give_up)
 
     def _give_up(self) -> None:
@@ -173,19 +177,23 @@ class _Connection(web.RequestHandler):
         self._face.gone(self)
 
     @contextmanager
-    def request(self) -> Iterator[None]:
-        """While a request of this connection is handled."""
+    def request(self, abandonable: bool) -> Iterator[None]:
+        """While a request of this connection is handled; `abandonable`: it is cancelled when the client goes away."""
         self.patience.cancel()
         self._asked = self._busy = True
+        self._abandonable = asyncio.current_task() if abandonable else None
         try:
             yield
         finally:
             self._busy = False
+            self._abandonable = None
             if self._retired:
                 self.close()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
+        if self._abandonable is not None:
+            self._abandonable.cancel()
         self._face.gone(self)
 
     def retire(self) -> None:
@@ -208,7 +216,7 @@ class _Connection(web.RequestHandler):
 async def _minded(request: web.Request, handler: Handler) -> web.StreamResponse:
     connection = request.protocol
     assert isinstance(connection, _Connection)
-    with connection.request():
+    with connection.request(request.path == PROBE):  # a reload goes on, whoever asked for it
         return await handler(request)
 
 

@@ -18,6 +18,7 @@ from prober.config.problems import ConfigError
 from prober.web import scrape
 from prober.web.attribution import Attribution, probing_text
 from prober.web.auth import Users, Verdict
+from prober.web.blackbox import Endpoint, add_routes
 
 SCRAPES_MAX: Final = 8
 """Expositions under way at one time; one more is answered 503."""
@@ -43,12 +44,13 @@ _INDEX: Final = f"""<!DOCTYPE html>
 <ul>
 <li><a href="/metrics">Metrics</a> for Prometheus
 <li><a href="/api/v1/status">Status</a> and <a href="/api/v1/outages">outages</a> as JSON
-<li><a href="/-/healthy">Healthy</a>: the process answers
+{{probes}}<li><a href="/-/healthy">Healthy</a>: the process answers
 <li><a href="/-/ready">Ready</a>: the configuration is loaded and a probe has run
 <li><a href="{PROBING_TXT}">What these probes are, and whom to ask</a> (RFC 9511)
 </ul>
 </html>
 """
+_PROBES: Final = '<li><a href="/logs">Recent probes</a> by /probe, and its <a href="/config">modules</a>\n'
 
 
 class Api(Protocol):
@@ -78,6 +80,8 @@ class Views:
     attribution: Callable[[], Attribution | None] = lambda: None
     """None when no contact is configured."""
     utc: Callable[[], float] = time.time
+    endpoint: Endpoint | None = None
+    """blackbox_exporter's interface: /probe, /config, /logs."""
 
 
 @dataclass(slots=True)
@@ -124,6 +128,8 @@ def make_app(views: Views, access: Access, *around: Middleware) -> web.Applicati
     app.router.add_post("/-/reload", pages.reload)
     app.router.add_put("/-/reload", pages.reload)
     app.router.add_get(PROBING_TXT, pages.probing)
+    if views.endpoint is not None:
+        add_routes(app, views.endpoint)
     return app
 
 
@@ -140,7 +146,9 @@ class _Pages:
         self._reloading = asyncio.Lock()
 
     async def index(self, _request: web.Request) -> web.Response:
-        return web.Response(text=_INDEX, content_type="text/html")
+        endpoint = self._views.endpoint
+        served = endpoint is not None and endpoint.why_off is None
+        return web.Response(text=_INDEX.format(probes=_PROBES if served else ""), content_type="text/html")
 
     async def metrics(self, request: web.Request) -> web.StreamResponse:
         if self._scrapes >= SCRAPES_MAX:

@@ -10,9 +10,9 @@ from typing import Any, Literal
 import pytest
 import yaml
 
+from prober.blackbox.kind import KINDS
 from prober.config import SHIPPED, json_schema
 from prober.config.parse import read_document
-from prober.probes import PROBES
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "config"
 FILES: tuple[Literal["settings", "targets", "references"], ...] = ("settings", "targets", "references")
@@ -139,5 +139,5 @@ def test_bad_files_are_not_valid(fixture: str, file: Literal["settings", "target
 
 def test_every_kind_is_a_way_to_write_a_check() -> None:
     options = json_schema("targets")["$defs"]["Check"]["oneOf"]
-    assert [option["required"] for option in options] == [[name] for name in PROBES]
+    assert [option["required"] for option in options] == [[name] for name in KINDS]
     assert all({"name", "interval", "timeout"} <= option["properties"].keys() for option in options)
