@@ -256,8 +256,8 @@ class Judge:
                 self._ask(key, now, requests)
             self._summary.clear()
         self._roll_up(now)
+        self._probe_members(self._unsettled, now, requests)
         self._unsettled.clear()
-        self._probe_members(now, requests)
         for observer, at, resolver in self._beside:
             requests += observer.reach.ask(at)
             if resolver:
@@ -471,11 +471,15 @@ class Judge:
             node.shown = verdict
             self._events.append(StateChanged(node.scope, node.name, node.entity, verdict, node.held, now))
 
-    def _probe_members(self, now: float, requests: list[Request]) -> None:
-        """A member in trouble, or back: see to the others of its scope, in turn."""
+    def _probe_members(self, touched: set[str], now: float, requests: list[Request]) -> None:
+        """A member in trouble, or back: see to the others of its scope, in turn. `touched`: what may have changed."""
         step = self.settings.confirm_interval_seconds / MEMBERS_PER_CONFIRMATION
-        fresh = sorted(key for key in self._active if key not in self._suspects and self.watch.detectors[key].suspect())
-        self._suspects = {key for key, detector in self._active.items() if detector.suspect()}
+        suspects = {key for key in touched if key in self._active and self._active[key].suspect()}
+        fresh = sorted(suspects - self._suspects)
+        self._suspects -= touched
+        self._suspects |= suspects
+        if not fresh and not self._restored:
+            return
         wanted: dict[str, Detector] = {}
         for key in fresh:
             run = self.watch.detectors[key].run

@@ -165,7 +165,7 @@ class Lane:
         near = self.interval / 4
         return (
             any(abs(sent - at) <= near for flying in self.flight.values() for sent in flying)
-            or any(abs(sent - at) <= near for sent, _, _ in self.results)
+            or any(abs(sent - at) <= near for sent, _, _ in reversed(self.results))
             or any(network.asked is not None and abs(network.asked - at) <= near for network in self.networks)
         )
 
