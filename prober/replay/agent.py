@@ -28,7 +28,7 @@ from prober.schedule import Budgets
 CELLS: Final = 100
 """Parts of the world's time for which losses are counted apart, for the timeline."""
 
-LOOK_SECONDS: Final = 5.0
+LOOK_SECONDS: Final = 9.0
 """How often the clock is looked at where nobody steps it: often enough not to be taken for a standstill."""
 PROGRESS_SECONDS: Final = 3600.0
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from typing import Any, Final, get_args
@@ -77,8 +77,11 @@ def _share(values: Sequence[bool]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def score(replayed: Replayed) -> dict[str, Figures]:
-    """The figures of each kind of scope that the world has, from check to entity."""
+def score(replayed: Replayed, part: Callable[[Node], str | None] | None = None) -> dict[str, Figures]:
+    """The figures of each kind of scope that the world has, from check to entity.
+
+    `part`: of each part of the scopes instead, by name; those for which it says None are left out.
+    """
     world = replayed.world
     found: dict[str, Figures] = {}
     for witness in replayed.witnesses:
@@ -88,10 +91,14 @@ def score(replayed: Replayed) -> dict[str, Figures]:
             records.setdefault((outage.scope, outage.name), []).append(outage)
         for node, down in scope_truth(world, truth):
             if node.scope is not None and down is not None:
-                figures = found.setdefault(node.scope, Figures())
-                _compare(figures, world, witness, down, records.get((node.scope, node.name), []))
+                name = node.scope if part is None else part(node)
+                if name is None:
+                    continue
+                figures = found.setdefault(name, Figures())
+                seen = [_relative(world, witness, record) for record in records.get((node.scope, node.name), [])]
+                compare(figures, world.end - world.start, witness.blind, down, seen)
                 _count(figures, node, witness.sent)
-    return {scope: found[scope] for scope in get_args(Scope) if scope in found}
+    return found if part is not None else {scope: found[scope] for scope in get_args(Scope) if scope in found}
 
 
 def scope_truth(world: World, truth: Truth) -> list[tuple[Node, list[Span] | None]]:
@@ -130,10 +137,12 @@ def _of(node: Node, known: dict[Node, tuple[list[Span], float]], truth: Truth) -
     return clip(down, max(0.0, counts_from), truth.until), ups[0]
 
 
-def _compare(figures: Figures, world: World, witness: Witness, down: list[Span], records: Iterable[Outage]) -> None:
-    until = world.end - world.start
-    seen = sorted((_relative(world, witness, record) for record in records), key=lambda record: record.start)
-    figures.target_years += (until - overlap(witness.blind, 0.0, until)) / SECONDS_PER_YEAR
+def compare(
+    figures: Figures, until: float, blind: Sequence[Span], down: Sequence[Span], records: Iterable[Record]
+) -> None:
+    """Add what was said of one scope, against when it was `down`. `blind`: when its vantage could not see."""
+    seen = sorted(records, key=lambda record: record.start)
+    figures.target_years += (until - overlap(blind, 0.0, until)) / SECONDS_PER_YEAR
     figures.records += len(seen)
     begins = [begin for begin, _ in down]
     for record in seen:
@@ -141,7 +150,7 @@ def _compare(figures: Figures, world: World, witness: Witness, down: list[Span],
     after = [record.after for record in seen]  # records of one scope follow one another
     over = [record.ended_by for record in seen]
     for begin, end in down:
-        if _in_sight(begin, end, witness.blind) < SHORTEST_SECONDS:
+        if _in_sight(begin, end, blind) < SHORTEST_SECONDS:
             continue
         figures.true_outages += 1
         hits = seen[bisect_right(over, begin) : bisect_left(after, end)]
@@ -151,17 +160,17 @@ def _compare(figures: Figures, world: World, witness: Witness, down: list[Span],
         figures.found += 1
         first, last = hits[0], hits[-1]
         figures.starts.append(first.after < begin <= first.started_by)
-        saw_start = not overlap(witness.blind, begin, first.detected_at)
+        saw_start = not overlap(blind, begin, first.detected_at)
         if saw_start:
             figures.delays.append(first.detected_at - begin)
         if end < until and last.end is not None:
             figures.ends.append(last.ended_after < end <= last.ended_by)
-            if saw_start and not overlap(witness.blind, end, last.ended_by):
+            if saw_start and not overlap(blind, end, last.ended_by):
                 figures.errors.append(abs((last.end - first.start) - (end - begin)))
 
 
 @dataclass(frozen=True, slots=True)
-class _Record:
+class Record:
     """An outage in seconds since the world's start, on the world's own clock."""
 
     after: float
@@ -174,9 +183,9 @@ class _Record:
     long: bool
 
 
-def _relative(world: World, witness: Witness, outage: Outage) -> _Record:
+def _relative(world: World, witness: Witness, outage: Outage) -> Record:
     zero = world.start + witness.clock_errors.get(outage.id, 0.0)
-    return _Record(
+    return Record(
         after=-inf if outage.started_after is None else outage.started_after - zero,
         started_by=outage.started_by - zero,
         start=outage.start - zero,
@@ -188,7 +197,7 @@ def _relative(world: World, witness: Witness, outage: Outage) -> _Record:
     )
 
 
-def _weigh(figures: Figures, record: _Record, down: Sequence[Span], begins: Sequence[float]) -> None:
+def _weigh(figures: Figures, record: Record, down: Sequence[Span], begins: Sequence[float]) -> None:
     """Is there anything true in a record, and how much?"""
     touched = []
     for index in range(max(0, bisect_right(begins, record.after) - 1), len(down)):

@@ -7,7 +7,7 @@ loses as much of it meets the same runs.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_right, insort
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -242,12 +242,18 @@ class _State:
 def _segments(world: World, rows: Sequence[ConditionEntry], background: float) -> list[Segment]:
     begin = world.start
     edges = {begin, *(row.begin for row in rows), *(row.end for row in rows)}
+    coming = sorted(range(len(rows)), key=lambda number: rows[number].begin, reverse=True)
+    holding: list[int] = []  # rows by number: later rows win
     segments = []
-    for edge in sorted(at for at in edges if begin <= at < world.end):
+    for edge in sorted(at for at in edges if at < world.end):
+        while coming and rows[coming[-1]].begin <= edge:
+            insort(holding, coming.pop())
+        holding = [number for number in holding if rows[number].end > edge]
+        if edge < begin:
+            continue
         state = _State(loss=(background, 0.0), rtt=(world.rtt_seconds, 0.0))
-        for row in rows:
-            if row.begin <= edge < row.end:
-                _apply(state, row, edge)
+        for number in holding:
+            _apply(state, rows[number], edge)
         segments.append(
             Segment(edge - begin, state.down, state.failure, state.lost_as, *state.loss, *state.rtt),
         )
