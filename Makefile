@@ -10,7 +10,7 @@ OR_NONE := || [ $$? -eq 5 ]
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test soak check lint format docs venv clean
+.PHONY: help run test soak evaluate check lint format docs venv clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ test: $(VENV)/.dev ## set up and run all tests but the long ones (ARGS="-k dns" 
 soak: $(VENV)/.dev ## run the tests that take longer than CI should
 	@bash .ci/packages
 	@$(PYTEST) -m soak $(ARGS)
+
+evaluate: $(VENV)/.dev ## try the judgement on known truths, write docs/evaluation.md (minutes; ARGS=--quick takes one)
+	@$(BIN)/python -m tests.evaluate $(ARGS)
 
 check: lint test ## format, lint, types and tests: what CI runs
 

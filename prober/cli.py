@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from io import TextIOWrapper
 from pathlib import Path
@@ -20,6 +20,7 @@ from rich.console import Console
 from prober import __version__
 from prober.api import parse_since
 from prober.config import Config, ConfigError, Problem, Settings, check_files, json_schema, load, load_settings
+from prober.config.schema import SchemaKind
 from prober.config.settings import allowing, parse_listen
 from prober.duration import format_duration, parse_duration
 from prober.failures import FAILURES
@@ -82,6 +83,7 @@ def cli() -> None:
     prober check my-targets.yml        validate a file before the agent sees it
     prober probe https://example.org/  probe once, with every phase
     prober outages                     what was unreachable, from when to when, give or take how much
+    prober replay world.yml            let a scripted world pass, and see what is made of it
     """
 
 
@@ -175,10 +177,10 @@ async def _run(loaded: Loaded, read: Callable[[], Loaded], terminal: bool) -> No
 
 @cli.command(context_settings=CONTEXT)
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--schema", type=click.Choice(["settings", "targets", "references"]), help="print a JSON schema and end")
+@click.option("--schema", type=click.Choice(get_args(SchemaKind)), help="print a JSON schema and end")
 @click.option("--json", "as_json", is_flag=True, help="print the result as JSON")
 def check(files: tuple[Path, ...], schema: Any, as_json: bool) -> None:
-    """Validate FILES: settings, targets and references, whatever they are called.
+    """Validate FILES: settings, targets, references and worlds, whatever they are called.
 
     Each problem is one line: file, line, key, what is wrong and what to do. Exit 0: all fine; 2: problems.
 
@@ -357,6 +359,66 @@ def outages(
         click.echo(as_csv(found), nl=False)
     else:
         print_outages(found, gaps, Console(highlight=False))
+
+
+@cli.command(context_settings=CONTEXT)
+@click.argument("world", type=click.Path(path_type=Path))
+@click.option("--json", "to_json", is_flag=True, help="print JSON and nothing else: outages and score")
+@click.option("--score", "with_score", is_flag=True, help="compare what was found with what was true")
+@click.option("--ledger", type=click.Path(path_type=Path), help="keep the ledger: a new file, or a directory for it")
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="other chances than the world's own")
+def replay(world: Path, to_json: bool, with_score: bool, ledger: Path | None, seed: int | None) -> None:
+    """Let a scripted WORLD pass in seconds: the real schedule, judgement and ledger on a virtual clock.
+
+    Nothing is probed. The same seed gives the same result.
+
+    \b
+    prober replay targets/incidents/2014-12-north-korea.yml           timeline and outages
+    prober replay my-link.yml --score --seed 7                       how good the judgement is on it
+    prober replay my-link.yml --ledger my-link                       then: prober outages --data-dir my-link
+    """
+    from prober.config import load_world
+    from prober.replay.run import ReplayFailed
+    from prober.replay.run import replay as replay_world
+    from prober.replay.score import score
+    from prober.replay.timeline import show
+
+    loaded = _or_exit(lambda: load_world(world))
+    with logging_to(sys.stderr, level="error"):  # what agents warn of is no one's trouble here
+        try:
+            if sys.stderr.isatty():
+                with _progress(loaded.title) as progress:
+                    replayed = replay_world(loaded, seed=seed, ledger=ledger, progress=progress)
+            else:
+                replayed = replay_world(loaded, seed=seed, ledger=ledger)
+        except ReplayFailed as error:
+            fail(f"prober replay: {error}")
+    figures = score(replayed) if to_json or with_score else None
+    if to_json:
+        assert figures is not None
+        found = [outage.to_json() for outage in replayed.outages()]
+        scored = {scope: one.to_json() for scope, one in figures.items()}
+        click.echo(json.dumps({"outages": found, "score": scored}, indent=2, ensure_ascii=False))
+    else:
+        show(replayed, figures, Console(highlight=False))
+
+
+@contextmanager
+def _progress(title: str) -> Iterator[Callable[[float], None]]:
+    """A progress bar on stderr."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from prober.ledger_cli import printable
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:3.0f} %"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(printable(title).replace("[", r"\["), total=1.0)
+        yield lambda share: progress.update(task, completed=share)
 
 
 @cli.command(context_settings=CONTEXT)

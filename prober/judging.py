@@ -162,27 +162,32 @@ class Judging:
                 del known[observer.gap.id]
         return [GapClosed(replace(gap, end=max(gap.begin, end or gap.begin))) for gap in known.values()]
 
-    def start(self, hands: Hands) -> None:
-        """Begin to decide; `hands` carries out."""
+    def start(self, hands: Hands, *, rhythm: bool = True) -> None:
+        """Begin to decide; `hands` carries out. Without `rhythm` heartbeats and snapshots are the caller's matter."""
         self._hands = hands
         self._running = True
         self._looked_at = self._clock.now()
         for request in self._early:
             self._carry_out(request)
-        self._beat()
-        self._snapshot()
-        if self._retention_seconds is not None:
-            self._prune()
+        if rhythm:
+            self._beat()
+            self._snapshot()
+            if self._retention_seconds is not None:
+                self._prune()
         self._stir()
 
-    async def stop(self) -> None:
-        """Stop deciding and leave everything in the ledger as it is now."""
+    def halt(self) -> None:
+        """Stop deciding, at once and without a word to the ledger: what a killed agent does."""
         self._running = False
         for timer in (self._timer, *self._beats.values()):
             if timer is not None:
                 timer.cancel()
-        self._write_snapshot()
-        self._write_heartbeat()
+
+    async def stop(self) -> None:
+        """Stop deciding and leave everything in the ledger as it is now."""
+        self.halt()
+        self.write_snapshot()
+        self.write_heartbeat()
 
     def reconfigure(self, entities: Iterable[Entity], references: Iterable[Reference]) -> None:
         """Take new targets; what an open outage becomes is said in `Judge.reconfigure`."""
@@ -287,7 +292,7 @@ class Judging:
 
     def _beat(self) -> None:
         self._again(HEARTBEAT_SECONDS, self._beat)
-        self._write_heartbeat()
+        self.write_heartbeat()
 
     def _snapshot(self) -> None:
         """Make a snapshot, a slice in each turn of the loop: thousands of checks would hold it for too long."""
@@ -305,7 +310,7 @@ class Judging:
             self._again(SLICE_SECONDS, self._slice)
             return
         prepared, self._prepared = self._prepared, {}
-        self._write_snapshot(prepared)
+        self.write_snapshot(prepared)
 
     def _prune(self) -> None:
         if self._retention_seconds is not None:
@@ -315,10 +320,12 @@ class Judging:
     def _again(self, seconds: float, callback: Callable[[], None]) -> None:
         self._beats[callback.__name__] = self._clock.call_at(self._clock.now() + seconds, callback)
 
-    def _write_heartbeat(self) -> None:
+    def write_heartbeat(self) -> None:
+        """A sign of life, with how far the open outages are certain by now."""
         self.ledger.heartbeat(self._clock.now(), self._clock.utc(), self.judge.ongoing())
 
-    def _write_snapshot(self, prepared: dict[str, Any] | None = None) -> None:
+    def write_snapshot(self, prepared: dict[str, Any] | None = None) -> None:
+        """All that the judge knows, for the next start."""
         state = self.judge.snapshot(history=self._with_history, prepared=prepared)
         self.ledger.snapshot(state | {"version": SNAPSHOT_VERSION}, self._clock.utc())
 

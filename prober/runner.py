@@ -12,7 +12,7 @@ import itertools
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Coroutine, Hashable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from enum import IntEnum
 from typing import Final, Literal, Protocol, TypeAlias
 
@@ -73,9 +73,9 @@ class _Entry:
         self.phase = phase
         self.packets = kind.packets(check.options)
         host = kind.host(check.options)
-        self.budget_key: Hashable = budget_key(host)
+        self.budget_key = budget_key(host)
         # A name's packets are charged to the prefix of its address, which is looked up before the first of them.
-        self.unlocated: str | None = host if isinstance(self.budget_key, str) else None
+        self.unlocated: str | None = host if "/" not in self.budget_key else None
         self.successor: _Entry | None = None  # waits until our round is over
         self.due = 0.0  # of the next round
         self.due_order = -1  # which item of the heap stands for it
@@ -134,6 +134,7 @@ class Runner:
         sinks: Iterable[Sink],
         stagger: float = 0.0,
         listener: Listener | None = None,
+        look_seconds: float = CLOCK_LOOK_SECONDS,
     ) -> None:
         self._clock = clock
         self._io = io
@@ -144,6 +145,7 @@ class Runner:
         self._sinks = tuple(sinks)
         self._stagger = stagger
         self._listener = listener
+        self._look_seconds = look_seconds
         self._anchor = Anchor(clock)
         self._entries: dict[str, _Entry] = {}
         self._references: dict[str, _Entry] = {}
@@ -307,7 +309,7 @@ class Runner:
             return
         if entry.unlocated is not None:
             host, entry.unlocated = entry.unlocated, None
-            self._hold(self._locate(round_, host))
+            self._find_prefix(round_, host)
             return
         if stage is _Stage.PREFIX:
             at = self._budgets.reserve(now, entry.budget_key, entry.packets)
@@ -328,12 +330,18 @@ class Runner:
         if round_.entry.kind.holds_descriptor:
             self._holding += 1
         self.figures.in_flight += 1
+        self._launch(round_)
+
+    def _launch(self, round_: _Round) -> None:
         self._hold(self._make(round_))
 
     def _hold(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def _find_prefix(self, round_: _Round, host: str) -> None:
+        self._hold(self._locate(round_, host))
 
     async def _locate(self, round_: _Round, host: str) -> None:
         """Find out which prefix the first probe of a name is to be charged to, then go on.
@@ -359,28 +367,36 @@ class Runner:
 
     async def _make(self, round_: _Round) -> None:
         """One probe, from its start to its observation."""
-        entry, listener = round_.entry, self._listener
         started = self._clock.now()
         observation: Observation | None = None
         try:
-            if round_.scheduled:
-                self.figures.lateness(max(0.0, started - round_.due))
-            if listener is not None:
-                self._tell(listener.sent, entry.check, started, round_.reason)
-            observation = await self.execute(entry.check, round_.reason, started)
+            self._begin(round_, started)
+            observation = await self.execute(round_.entry.check, round_.reason, started)
         finally:
-            if round_.scheduled:
-                self._over(entry)
-            self.figures.in_flight -= 1
-            if entry.kind.holds_descriptor:
-                self._holding -= 1
-            if listener is not None and (observation is None or entry.gone):
-                self._tell(listener.withdrawn, entry.check, started)
-            if observation is not None and not entry.gone:
-                if observation.address is not None:
-                    entry.budget_key = budget_key(observation.address)
-                self._emit(observation)
-            self._next_waiting()
+            self._end(round_, started, observation)
+
+    def _begin(self, round_: _Round, started: float) -> None:
+        """Tell that a probe begins."""
+        if round_.scheduled:
+            self.figures.lateness(max(0.0, started - round_.due))
+        if self._listener is not None:
+            self._tell(self._listener.sent, round_.entry.check, started, round_.reason)
+
+    def _end(self, round_: _Round, started: float, observation: Observation | None) -> None:
+        """Give its place to the next one, and tell what it saw (None: it was cancelled)."""
+        entry, listener = round_.entry, self._listener
+        if round_.scheduled:
+            self._over(entry)
+        self.figures.in_flight -= 1
+        if entry.kind.holds_descriptor:
+            self._holding -= 1
+        if listener is not None and (observation is None or entry.gone):
+            self._tell(listener.withdrawn, entry.check, started)
+        if observation is not None and not entry.gone:
+            if observation.address is not None:
+                entry.budget_key = budget_key(observation.address)
+            self._emit(observation)
+        self._next_waiting()
 
     def _over(self, entry: _Entry) -> None:
         """A round of the schedule is over: its check, or what took the check's place meanwhile, may have the next."""
@@ -416,7 +432,7 @@ class Runner:
             log.warning("the host's clock was stepped", extra={"seconds": round(stepped, 3)})
         if self._listener is not None:
             self._tell(self._listener.looked_at_clock, self._clock.now(), self._anchor.offset_seconds, stepped)
-        self._look_timer = self._clock.call_at(self._clock.now() + CLOCK_LOOK_SECONDS, self._look)
+        self._look_timer = self._clock.call_at(self._clock.now() + self._look_seconds, self._look)
 
     # -- one probe -----------------------------------------------------------------------------------------------------
 

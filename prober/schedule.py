@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import OrderedDict
-from collections.abc import Hashable
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 
@@ -56,13 +55,17 @@ def first_round(now: float, phase: float, interval_seconds: float, timeout_secon
     return now + wait * max(0.5, 1.0 - timeout_seconds / interval_seconds)
 
 
-def budget_key(host: str) -> Hashable:
-    """Whose budget a probe of `host` is charged to: the /24 or /48 (IPv6) of an address, else the name itself."""
+def budget_key(host: str) -> str:
+    """Whose budget a probe of `host` is charged to: the /24 or /48 (IPv6) of an address, else the name itself.
+
+    Only a prefix has a slash in it.
+    """
     try:
         address = ip_address(host.partition("%")[0])
     except ValueError:
         return host.lower().rstrip(".")
-    return ip_network((address, 24 if address.version == 4 else 48), strict=False)
+    # as text: the hash of a network is computed anew each time, and there is one for every probe
+    return str(ip_network((address, 24 if address.version == 4 else 48), strict=False))
 
 
 @dataclass(slots=True)
@@ -103,7 +106,7 @@ class Budgets:
         # One probe may always go at once, however small the rate.
         self._prefix_burst = max(1.0, per_prefix_per_second * burst_seconds)
         self._whole = Bucket(packets_per_second, max(1.0, packets_per_second * burst_seconds))
-        self._prefixes: OrderedDict[Hashable, Bucket] = OrderedDict()
+        self._prefixes: OrderedDict[str, Bucket] = OrderedDict()
 
     def change(self, packets_per_second: float, per_prefix_per_second: float, burst_seconds: float = 1.0) -> None:
         """Other rates from now on. What was charged stays charged: a reload must not be a way around the budgets."""
@@ -113,7 +116,7 @@ class Budgets:
         for bucket in self._prefixes.values():
             bucket.rate, bucket.burst = self._prefix_rate, self._prefix_burst
 
-    def reserve(self, now: float, key: Hashable, packets: float) -> float:
+    def reserve(self, now: float, key: str, packets: float) -> float:
         """The moment at which a probe of `packets` packets may go; it is charged for that moment.
 
         Reservations are honoured in the order in which they are made.
@@ -134,12 +137,12 @@ class Budgets:
         self._whole.take(at, packets)
         return at
 
-    def charge(self, now: float, key: Hashable, packets: float) -> None:
+    def charge(self, now: float, key: str, packets: float) -> None:
         """Charge a probe that goes at once, whatever the budgets say: others wait the longer."""
         self._prefixes.setdefault(key, Bucket(self._prefix_rate, self._prefix_burst)).take(now, packets)
         self._whole.take(now, packets)
 
-    def spare(self, now: float, key: Hashable, packets: float) -> float:
+    def spare(self, now: float, key: str, packets: float) -> float:
         """For probes that must not be in the way of the others: `now` if what they leave is room for this one, and it
         is charged; else when to ask again, and nothing is charged.
         """

@@ -7,6 +7,7 @@ Unknown keys are refused; every problem is one line with file, line, key and rem
     targets.py      entities and their targets  schema.py     JSON schemas for editors
     references.py   control targets             messages.py   pydantic's errors in plain words
     checks.py       a check and its kind        parse.py      YAML with lines
+    worlds.py       scripted worlds
 """
 
 import prober.probes  # noqa: F401  # before prober.net: each imports the other, and only this order works
@@ -17,6 +18,7 @@ from prober.config.optout import OptOut
 from prober.config.problems import ConfigError, Problem
 from prober.config.schema import json_schema
 from prober.config.settings import SHIPPED, Listen, Settings, load_settings
+from prober.config.worlds import World, load_world
 
 __all__ = [
     "SHIPPED",
@@ -28,11 +30,13 @@ __all__ = [
     "Problem",
     "Settings",
     "Summary",
+    "World",
     "check_files",
     "json_schema",
     "load",
     "load_references",
     "load_settings",
     "load_targets",
+    "load_world",
     "options_of",
 ]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, get_args
 
 from prober.blackbox.kind import KINDS
 from prober.blackbox.modules import Modules
@@ -18,6 +18,7 @@ from prober.config.parse import read_bytes
 from prober.config.problems import Code, ConfigError, Problem, in_order
 from prober.config.references import read_references
 from prober.config.settings import Limits, Settings, validate_settings
+from prober.config.worlds import WorldFile, read_world
 from prober.contract import Kind
 from prober.model import Check, Reference
 from prober.schedule import budget_key
@@ -25,7 +26,7 @@ from prober.schedule import budget_key
 REFERENCE_NETWORKS_WANTED: Final = 3
 """Distinct networks: with two that disagree, nobody knows which one is right."""
 
-FileKind: TypeAlias = Literal["settings", "targets", "references", "blackbox"]
+FileKind: TypeAlias = Literal["settings", "targets", "references", "blackbox", "world"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +56,14 @@ class CheckResult:
 
 
 _SETTINGS_KEYS: Final = frozenset(Settings.model_fields) - {"targets", "references"}
+_WORLD_KEYS: Final = (
+    frozenset(WorldFile.model_fields) - frozenset(Settings.model_fields) - frozenset(TargetsFile.model_fields)
+)
 _TARGETS_KEYS: Final = frozenset(TargetsFile.model_fields) - {"targets", "references", "defaults"}
 _CANNOT_TELL: Final = (
     'neither a targets file (it has "entity:"), nor a references file (a list "references:"), '
-    'nor a settings file (for example "listen:"), nor a blackbox.yml ("modules:"); write one of these keys'
+    'nor a settings file (for example "listen:"), nor a blackbox.yml ("modules:"), nor a world ("world:"); '
+    "write one of these keys"
 )
 
 
@@ -66,6 +71,8 @@ def kind_of_file(document: Document) -> FileKind | None:
     """What a file is, by its keys; None if that cannot be told."""
     root = document.root
     kinds: set[FileKind] = set()
+    if "world" in root:
+        return "world"
     targets, references = root.get("targets"), root.get("references")
     if _TARGETS_KEYS & root.keys() or _has_mappings(targets):
         kinds.add("targets")
@@ -73,6 +80,8 @@ def kind_of_file(document: Document) -> FileKind | None:
         kinds.add("references")
     if _SETTINGS_KEYS & root.keys() or (not kinds and (isinstance(references, str) or isinstance(targets, Seq))):
         kinds.add("settings")
+    if not kinds and len(_WORLD_KEYS & root.keys()) > 1:
+        return "world"
     return kinds.pop() if len(kinds) == 1 else None
 
 
@@ -86,7 +95,7 @@ def check_files(paths: Iterable[Path], kinds: Mapping[str, Kind] = KINDS) -> Che
     A settings file is validated with the files that it names. Raises nothing.
     """
     problems: list[Problem] = []
-    groups: dict[FileKind | None, list[Document]] = {"settings": [], "targets": [], "references": [], None: []}
+    groups: dict[FileKind | None, list[Document]] = {kind: [] for kind in (*get_args(FileKind), None)}
     paths = list(paths)
     blackbox = [path for path in dict.fromkeys(paths) if _is_blackbox(path)]
     context: dict[str, Modules] = {}
@@ -95,6 +104,7 @@ def check_files(paths: Iterable[Path], kinds: Mapping[str, Kind] = KINDS) -> Che
         groups[kind_of_file(document)].append(document)
     problems.extend(Problem(document.file, 1, "", _CANNOT_TELL, Code.KIND_OF_FILE) for document in groups[None])
     summaries += [summary for document in groups["settings"] for summary in _settings(document, kinds, problems)]
+    summaries += [summary for document in groups["world"] for summary in _world(document, kinds, problems)]
     reader, _references = read_sets(groups["targets"], groups["references"], kinds, problems, context)
     reader.entities()
     for document in groups["targets"]:
@@ -154,6 +164,16 @@ def _settings(document: Document, kinds: Mapping[str, Kind], problems: list[Prob
     yield replace(summary, remarks=tuple(remarks))
 
 
+def _world(document: Document, kinds: Mapping[str, Kind], problems: list[Problem]) -> Iterator[Summary]:
+    world = read_world(document, kinds, problems)
+    if world is None:
+        return
+    targets = [target for entity in world.entities for target in entity.targets]
+    checks = [check for _owner, check in world.checks()]
+    names = [entity.name for entity in world.entities]
+    yield _summary(document.file, "world", names, len(targets), checks, kinds, world.limits)
+
+
 def _of_references(file: str, references: list[Reference], kinds: Mapping[str, Kind]) -> Summary:
     checks = [check for reference in references for check in reference.checks]
     summary = _summary(file, "references", (), len(references), checks, kinds, Limits())
@@ -178,7 +198,7 @@ def _summary(
     for check in checks:
         of_kind = kinds[check.kind]
         of_hosts[of_kind.host(check.options)] += of_kind.packets(check.options) / check.interval_seconds
-    rates: defaultdict[Hashable, float] = defaultdict(float)
+    rates: defaultdict[str, float] = defaultdict(float)
     for host, rate in of_hosts.items():
         rates[budget_key(host)] += rate
     prefix, busiest = max(rates.items(), key=lambda item: item[1], default=("", 0.0))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -228,12 +229,17 @@ def _choice(context: Context, value: Value) -> str:
     return f"must be {words}; write one of these"
 
 
+def _words(context: Context) -> list[str]:
+    return re.findall("'([^']+)'", str(context["expected"]))
+
+
 def _size(context: Context, name: str) -> int:
     return int(context[name])
 
 
 MESSAGES: Final[Mapping[str, Callable[[Context, Value], str]]] = {
     "literal_error": _choice,
+    "enum": lambda c, v: f"{quoted(v)} is no such word; {suggestion(str(v), _words(c))}",
     "greater_than": lambda c, v: f"must be more than {_bound(c, 'gt', v)}; write a larger value",
     "greater_than_equal": lambda c, v: f"must be at least {_bound(c, 'ge', v)}; write a larger value",
     "less_than": lambda c, v: f"must be less than {_bound(c, 'lt', v)}; write a smaller value",

@@ -80,6 +80,15 @@ class Code(StrEnum):
     UNKNOWN_REFERENCE = "unknown_reference"
     OUTSIDE_NETWORK = "outside_network"
     ENTITIES_DISAGREE = "entities_disagree"
+    # worlds
+    MOMENT = "moment"
+    CLOCK_STEP = "clock_step"
+    WORLD_TIMES = "world_times"
+    CONDITION = "condition"
+    OBSERVER = "observer"
+    DUPLICATE_VANTAGE = "duplicate_vantage"
+    UNKNOWN_NAME = "unknown_name"
+    MATCHES_NOTHING = "matches_nothing"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeAlias
 
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
@@ -11,28 +11,35 @@ from pydantic.json_schema import models_json_schema
 from prober.blackbox.kind import KINDS
 from prober.config.files import CheckEntry, ReferenceEntry, ReferencesFile, TargetEntry, TargetsFile
 from prober.config.settings import Settings
+from prober.config.worlds import ConditionEntry, ObserverEntry, WorldFile
 from prober.contract import Kind
+
+SchemaKind: TypeAlias = Literal["settings", "targets", "references", "world"]
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _ROOTS: Final[Mapping[str, type[BaseModel]]] = {
     "settings": Settings,
     "targets": TargetsFile,
     "references": ReferencesFile,
+    "world": WorldFile,
 }
 
 
-def json_schema(
-    file: Literal["settings", "targets", "references"], kinds: Mapping[str, Kind] = KINDS
-) -> dict[str, Any]:
+def json_schema(file: SchemaKind, kinds: Mapping[str, Kind] = KINDS) -> dict[str, Any]:
     """The schema of one kind of file, as a new dict that `json.dumps` takes."""
     root = _ROOTS[file]
     models: list[type[BaseModel]] = [root]
-    if file != "settings":
+    if file == "world":
+        models += [ConditionEntry, ObserverEntry]
+    elif file != "settings":
         models += [TargetEntry, ReferenceEntry, CheckEntry, *(kind.options for kind in kinds.values())]
     references, definitions = models_json_schema([(model, "validation") for model in models])
     schemas: dict[str, Any] = definitions["$defs"]
     names = {model: reference["$ref"].rpartition("/")[2] for (model, _mode), reference in references.items()}
-    if file != "settings":
+    if file == "world":
+        for key, row in (("conditions", ConditionEntry), ("observer", ObserverEntry)):
+            schemas[names[root]]["properties"][key]["items"] = {"$ref": f"#/$defs/{names[row]}"}
+    elif file != "settings":
         # What `Document`s are validated item by item for, `files.py` leaves open; here it is filled in.
         common = schemas.pop(names[CheckEntry])["properties"]
         schemas["Check"] = {

@@ -159,7 +159,8 @@ class Judge:
             for observer in self.watch.observers.values():
                 observer.reach.observe(observation)
                 observer.names.observe(observation)
-            self.wake_at = min(self.wake_at, now)
+                if self._active or observer.gap is not None or observer.doubtful:
+                    self.wake_at = min(self.wake_at, now)
             return
         detector = self.watch.detectors.get(observation.check.key)
         if detector is None or observation.reason == "once":
@@ -230,9 +231,10 @@ class Judge:
         self._observe_ourselves(now, requests)
         if now >= self._sweep_at:
             self._sweep(now)
-        # Should the last call have ended in a defect: what it was about is looked at again, and loses nothing.
-        self._dirty |= self._unsettled & self.watch.detectors.keys()
-        self._changed |= self._unsettled & self.watch.detectors.keys()
+        if self._unsettled:
+            # The last call ended in a defect: what it was about is looked at again, and loses nothing.
+            self._dirty |= self._unsettled & self.watch.detectors.keys()
+            self._changed |= self._unsettled & self.watch.detectors.keys()
         while self._dirty:
             dirty, self._dirty = sorted(self._dirty), set()
             self._unsettled.update(dirty)
@@ -256,8 +258,8 @@ class Judge:
                 self._ask(key, now, requests)
             self._summary.clear()
         self._roll_up(now)
+        self._probe_members(self._unsettled, now, requests)
         self._unsettled.clear()
-        self._probe_members(now, requests)
         for observer, at, resolver in self._beside:
             requests += observer.reach.ask(at)
             if resolver:
@@ -280,9 +282,15 @@ class Judge:
 
     def _observe_ourselves(self, now: float, requests: list[Request]) -> None:
         for observer in self.watch.observers.values():
-            if observer.reach.changed or observer.names.changed or observer.offline:
-                self._dirty.update(key for key in self._active if self.watch.observer_of[key] is observer)
-            observer.reach.changed = observer.names.changed = False
+            if observer.reach.changed or observer.names.changed:
+                # What is down, with nothing left to settle, hears of us only when we are cut off, or see again.
+                turned = observer.turned()
+                self._dirty.update(
+                    key
+                    for key, one in self._active.items()
+                    if (turned or one.unsettled()) and self.watch.observer_of[key] is observer
+                )
+                observer.reach.changed = observer.names.changed = False
             requests += observer.reach.decide(now)
             requests += observer.names.decide(now)
             lane = observer.reach
@@ -471,11 +479,15 @@ class Judge:
             node.shown = verdict
             self._events.append(StateChanged(node.scope, node.name, node.entity, verdict, node.held, now))
 
-    def _probe_members(self, now: float, requests: list[Request]) -> None:
-        """A member in trouble, or back: see to the others of its scope, in turn."""
+    def _probe_members(self, touched: set[str], now: float, requests: list[Request]) -> None:
+        """A member in trouble, or back: see to the others of its scope, in turn. `touched`: what may have changed."""
         step = self.settings.confirm_interval_seconds / MEMBERS_PER_CONFIRMATION
-        fresh = sorted(key for key in self._active if key not in self._suspects and self.watch.detectors[key].suspect())
-        self._suspects = {key for key, detector in self._active.items() if detector.suspect()}
+        suspects = {key for key in touched if key in self._active and self._active[key].suspect()}
+        fresh = sorted(suspects - self._suspects)
+        self._suspects -= touched
+        self._suspects |= suspects
+        if not fresh and not self._restored:
+            return
         wanted: dict[str, Detector] = {}
         for key in fresh:
             run = self.watch.detectors[key].run

@@ -165,7 +165,7 @@ class Lane:
         near = self.interval / 4
         return (
             any(abs(sent - at) <= near for flying in self.flight.values() for sent in flying)
-            or any(abs(sent - at) <= near for sent, _, _ in self.results)
+            or any(abs(sent - at) <= near for sent, _, _ in reversed(self.results))
             or any(network.asked is not None and abs(network.asked - at) <= near for network in self.networks)
         )
 
@@ -272,6 +272,12 @@ class Observer:
         self.switched_off = not references
         self.gap: Gap | None = None  # open: this vantage is offline
         self.gap_began = 0.0
+        self._told = (False, False)
+
+    def turned(self) -> bool:
+        """Has it changed, since this was last asked, whether we see or whether anything may be opened?"""
+        before, self._told = self._told, (self.reach.offline, self.reach.mixed)
+        return before != self._told
 
     def vouch(self, at: float, *, beside: bool, resolver: bool) -> bool | None:
         """Was it not us, at `at`? None: not known yet. Without any reference, whatever we see counts."""
@@ -289,6 +295,11 @@ class Observer:
     def clear(self) -> bool:
         """No reference has failed lately."""
         return not any(network.losses for network in self.reach.networks)
+
+    @property
+    def doubtful(self) -> bool:
+        """Some network has lost its last probe, or its last name."""
+        return any(network.losses for lane in (self.reach, self.names) for network in lane.networks)
 
     @property
     def blocked(self) -> bool:

@@ -18,6 +18,8 @@ PER_LEVEL: Final = 12  # buckets of one width before two become one of twice the
 PROOF: Final = 8.0  # log-likelihood ratio from which a degradation is believed: about 1 in 3,000 by chance
 SLOW_FACTOR: Final = 1.5  # a bucket is slow when its mean round-trip time is that much above the usual one
 SLOW_WEIGHT: Final = 2.0  # what a slow bucket counts; round-trip times in a bucket are not independent of each other
+PARTS: Final = 4
+PART_PROBES: Final = 240  # the least that a part must hold
 _FIELDS: Final = 4  # start, probes, failures, sum of durations of the successes
 
 
@@ -75,8 +77,12 @@ class History:
         buckets = list(self.buckets(now))
         if not buckets:
             return None
-        # the long-term level may itself have learned the degradation: the better half of the look-back has not
-        usual = min(long_term_loss, median(failures / probes for _, probes, failures, _ in buckets))
+        # the long-term level may itself have learned the degradation: the best part of the look-back has not
+        usual = min(
+            long_term_loss,
+            median(failures / probes for _, probes, failures, _ in buckets),  # buckets are finer where it is recent
+            _best_part(buckets),
+        )
         usual = max(0.01, min(0.5, usual))
         degraded = min(0.9, max(3.0 * usual, usual + 0.08))
         lost, answered = log(degraded / usual), log((1.0 - degraded) / (1.0 - usual))
@@ -106,6 +112,20 @@ class History:
         for held in self.levels:
             for at in range(0, len(held), _FIELDS):
                 held[at] += shift
+
+
+def _best_part(buckets: Sequence[tuple[float, float, float, float]]) -> float:
+    """The loss in the best quarter of the look-back, of four in a row: so long that chance alone hardly lowers it."""
+    whole = sum(probes for _, probes, _, _ in buckets)
+    if whole < PARTS * PART_PROBES:
+        return 1.0
+    best, probes, failures = 1.0, 0.0, 0.0
+    for _, sent, lost, _ in buckets:
+        probes, failures = probes + sent, failures + lost
+        if probes >= whole / PARTS:
+            best = min(best, failures / probes)
+            probes = failures = 0.0
+    return best
 
 
 def _peak(scores: Iterator[tuple[float, float]]) -> float | None:

@@ -34,10 +34,20 @@ def threshold(interval_seconds: float, false_outages_per_year: float) -> float:
     return log(SECONDS_PER_YEAR / interval_seconds / false_outages_per_year)
 
 
+def _ratio(answering: float) -> float:
+    """What a failure adds to the test, if up means that such a share is answered."""
+    return log((1.0 - SUCCESS_WHEN_DOWN) / (1.0 - answering))
+
+
+def _losses(answering: float, price: float) -> int:
+    """So many in a row are no chance."""
+    return ceil((log(CHANCE) + price) / log(1.0 - answering) - 1e-9)
+
+
 class Responsiveness:
     """What one check has taught. Learns from regular probes of an up check only; `learn` is O(1)."""
 
-    __slots__ = ("answered", "block_failed", "block_size", "decay", "failed", "levels", "size", "window")
+    __slots__ = ("_past", "answered", "block_failed", "block_size", "decay", "failed", "levels", "size", "window")
 
     def __init__(self, interval_seconds: float) -> None:
         self.decay = max(0.0, 1.0 - interval_seconds / MEMORY_SECONDS)
@@ -48,6 +58,7 @@ class Responsiveness:
         self.block_size = 0
         self.block_failed = 0
         self.levels: list[float] = []  # weight of each level, once there was a block
+        self._past: tuple[float, int, int] | None = None  # a threshold, and what the levels need for it
 
     def learn(self, failed: bool, position: int = 0) -> None:
         """Count one regular probe. `position`: how many that were sent later have been counted before."""
@@ -72,6 +83,7 @@ class Responsiveness:
     def _remember(self) -> None:
         level = 1.0 - self.block_failed / BLOCK
         self.block_size = self.block_failed = 0
+        self._past = None
         keep = 1.0 - 1.0 / LEVEL_MEMORY_BLOCKS
         self.levels = [weight * keep for weight in self.levels] or [0.0] * LEVELS
         # the lower edge of the bin, with a little room: 0.9 is not below itself
@@ -86,10 +98,13 @@ class Responsiveness:
     @property
     def value(self) -> float:
         """A as learned, unclamped: the steady one, or that of the last few if they show that it has become worse."""
+        return self._value(self.steady)
+
+    def _value(self, steady: float) -> float:
         last = min(self.size, SHORT_WINDOW)
         lately = (1.0 + last - (self.window & _SHORT_MASK).bit_count()) / (2.0 + last)
         lately += SLACK * sqrt(lately * (1.0 - lately) / (3.0 + last))
-        return min(self.steady, lately)
+        return min(steady, lately)
 
     @property
     def long_term_loss(self) -> float:
@@ -112,13 +127,15 @@ class Responsiveness:
 
     def needed(self, h: float) -> tuple[int, int]:
         """(n, k): failures in a row that are an outage at threshold `h`, and that one true cause must be among."""
-        past = self.past()
-        failures = losses = 1
-        for answering, price in [(max(LEAST, min(MOST, self.value)), 0.0), *past]:
-            ratio = log((1.0 - SUCCESS_WHEN_DOWN) / (1.0 - answering))
-            failures = max(failures, ceil((h - price) / ratio - 1e-9))
-        for answering, price in [(max(LEAST, min(MOST, self.steady)), 0.0), *past]:
-            losses = max(losses, ceil((log(CHANCE) + price) / log(1.0 - answering) - 1e-9))
+        if self._past is None or self._past[0] != h:
+            past = self.past()
+            failures = max((ceil((h - price) / _ratio(answering) - 1e-9) for answering, price in past), default=1)
+            losses = max((_losses(answering, price) for answering, price in past), default=1)
+            self._past = h, failures, losses
+        _, failures, losses = self._past
+        steady = self.steady
+        failures = max(failures, 1, ceil(h / _ratio(max(LEAST, min(MOST, self._value(steady)))) - 1e-9))
+        losses = max(losses, 1, _losses(max(LEAST, min(MOST, steady)), 0.0))
         return failures, losses
 
     def snapshot(self) -> list[Any]:
@@ -129,3 +146,4 @@ class Responsiveness:
         """Go on from a snapshot."""
         self.answered, self.failed, self.window, self.size, self.block_size, self.block_failed, levels = state
         self.levels = list(levels)
+        self._past = None

@@ -17,10 +17,8 @@ TESTED_ELSEWHERE = {
     Code.NO_MODULES,  # test_probe_endpoint.py: what the settings lack the command line may give
     Code.FILE_TOO_LARGE,  # test_config_parse.py: no file of 64 MiB belongs into a repository
     Code.UNREADABLE,  # test_config_parse.py: depends on the file system
-    # test_config_messages.py: no kind of probe has such an option yet
-    "less_than",
+    # test_config_messages.py: nothing in our files can be wrong in this way yet
     "list_type",
-    "too_long",
 }
 
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, get_args
 
 import pytest
 import yaml
 
 from prober.blackbox.kind import KINDS
 from prober.config import SHIPPED, json_schema
-from prober.config.parse import read_document
+from prober.config.parse import parse_document, read_document
+from prober.config.schema import SchemaKind
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "config"
-FILES: tuple[Literal["settings", "targets", "references"], ...] = ("settings", "targets", "references")
+FILES = get_args(SchemaKind)
 TYPES = {
     "object": dict,
     "array": list,
@@ -32,7 +33,7 @@ def fits(value: Any, schema: Any, root: Any) -> bool:
     unknown = set(schema) - {
         *("$ref", "$defs", "$schema", "title", "description", "default", "examples", "format", "type", "enum", "const"),
         *("anyOf", "oneOf", "properties", "required", "additionalProperties", "patternProperties", "propertyNames"),
-        *("items", "minItems", "maxItems", "minLength", "maxLength", "pattern"),
+        *("items", "prefixItems", "minItems", "maxItems", "minLength", "maxLength", "pattern"),
         *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"),
     }
     assert not unknown, f"keywords that this test does not know: {unknown}"
@@ -61,7 +62,9 @@ def fits(value: Any, schema: Any, root: Any) -> bool:
     if isinstance(value, list):
         if not schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", len(value)):
             return False
-        return all(fits(item, schema.get("items", {}), root) for item in value)
+        places = schema.get("prefixItems", [])
+        places = [*places, *[schema.get("items", {})] * (len(value) - len(places))]
+        return all(fits(item, place, root) for item, place in zip(value, places, strict=True))
     if isinstance(value, dict):
         return _mapping_fits(value, schema, root)
     return True
@@ -80,7 +83,7 @@ def _mapping_fits(value: dict[str, Any], schema: Any, root: Any) -> bool:
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_a_schema_is_whole(file: Literal["settings", "targets", "references"]) -> None:
+def test_a_schema_is_whole(file: SchemaKind) -> None:
     schema = json_schema(file)
     text = json.dumps(schema)
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
@@ -94,8 +97,16 @@ def test_a_schema_is_whole(file: Literal["settings", "targets", "references"]) -
             assert described, f"{name}.{key} has no description"
 
 
-@pytest.mark.parametrize(("name", "file"), [("north-korea.yml", "targets"), ("references.yml", "references")])
-def test_the_shipped_files_are_valid(name: str, file: Literal["targets", "references"]) -> None:
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("north-korea.yml", "targets"),
+        ("incidents/north-korea-2014.yml", "targets"),
+        ("references.yml", "references"),
+        *((f"incidents/{path.name}", "world") for path in sorted((SHIPPED / "incidents").glob("2*.yml"))),
+    ],
+)
+def test_the_shipped_files_are_valid(name: str, file: SchemaKind) -> None:
     schema = json_schema(file)
     assert fits(read_document(SHIPPED / name).root, schema, schema)
 
@@ -115,6 +126,20 @@ def test_good_settings_are_valid(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "world: W\nstart: 2014-12-19T00:00:00Z\nend: 2014-12-24\ntargets: t.yml",
+        "world: W\nstart: 2014-12-19\nend: 2014-12-24\ntargets: [a.yml, b.yml]\nvantages: [{name: a}, b]\n"
+        "conditions: [{from: 2014-12-19T00:00:00.5Z, to: 2014-12-20, loss: [0.1, 0.5], match: {site: [a, b]}}]\n"
+        "observer: [{at: 2014-12-20, clock_step: -1h, vantage: a}]",
+    ],
+)
+def test_good_worlds_are_valid(text: str) -> None:
+    schema = json_schema("world")
+    assert fits(parse_document("w.yml", text.encode()).root, schema, schema)
+
+
+@pytest.mark.parametrize(
     ("fixture", "file"),
     [
         ("unknown-keys", "targets"),
@@ -130,9 +155,13 @@ def test_good_settings_are_valid(text: str) -> None:
         ("keys-in-the-wrong-place", "targets"),
         ("references", "references"),
         ("settings", "settings"),
+        ("world/world", "world"),
+        ("world-times/world", "world"),
+        ("world-whole/world", "world"),
+        ("world-whole/untitled", "world"),
     ],
 )
-def test_bad_files_are_not_valid(fixture: str, file: Literal["settings", "targets", "references"]) -> None:
+def test_bad_files_are_not_valid(fixture: str, file: SchemaKind) -> None:
     schema = json_schema(file)
     assert not fits(read_document(GOLDEN / f"{fixture}.yml").root, schema, schema)
 

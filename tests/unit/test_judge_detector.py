@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Literal
 
 import pytest
@@ -150,6 +151,30 @@ def test_degraded_since(losses: object, expected: float | None) -> None:
     else:
         assert since is not None
         assert abs(since - expected) <= 3 * 3600
+
+
+def test_a_ramp_of_a_day_that_the_long_term_level_has_learned() -> None:
+    chance = random.Random(1)
+    history = History(172_800.0)
+    for number in range(5760):
+        ramp = 0.05 + 0.55 * (number - 4320) / 1440 if number >= 4320 else 0.02
+        history.add(number * 60.0, chance.random() < ramp, 0.3)
+    since = history.degraded_since(5760 * 60.0, 0.09)
+    assert since is not None
+    assert abs(since - 4320 * 60.0) <= 3 * 3600
+
+
+@pytest.mark.parametrize("probes", [100, 1000, 5000])
+@pytest.mark.parametrize("loss", [0.02, 0.2])
+def test_the_best_part_of_a_steady_loss_makes_no_degradation(loss: float, probes: int) -> None:
+    progressive = 0
+    for seed in range(50):
+        chance = random.Random(seed)
+        history = History(172_800.0)
+        for number in range(probes):
+            history.add(number * 60.0, chance.random() < loss, 0.3)
+        progressive += history.degraded_since(probes * 60.0, loss) is not None
+    assert progressive <= 1
 
 
 def test_slower_answers_are_a_degradation_too() -> None:
