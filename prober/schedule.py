@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import OrderedDict
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 
@@ -106,7 +107,7 @@ class Budgets:
         # One probe may always go at once, however small the rate.
         self._prefix_burst = max(1.0, per_prefix_per_second * burst_seconds)
         self._whole = Bucket(packets_per_second, max(1.0, packets_per_second * burst_seconds))
-        self._prefixes: OrderedDict[str, Bucket] = OrderedDict()
+        self._prefixes: OrderedDict[Hashable, Bucket] = OrderedDict()
 
     def change(self, packets_per_second: float, per_prefix_per_second: float, burst_seconds: float = 1.0) -> None:
         """Other rates from now on. What was charged stays charged: a reload must not be a way around the budgets."""
@@ -116,7 +117,7 @@ class Budgets:
         for bucket in self._prefixes.values():
             bucket.rate, bucket.burst = self._prefix_rate, self._prefix_burst
 
-    def reserve(self, now: float, key: str, packets: float) -> float:
+    def reserve(self, now: float, key: Hashable, packets: float) -> float:
         """The moment at which a probe of `packets` packets may go; it is charged for that moment.
 
         Reservations are honoured in the order in which they are made.
@@ -137,12 +138,12 @@ class Budgets:
         self._whole.take(at, packets)
         return at
 
-    def charge(self, now: float, key: str, packets: float) -> None:
+    def charge(self, now: float, key: Hashable, packets: float) -> None:
         """Charge a probe that goes at once, whatever the budgets say: others wait the longer."""
         self._prefixes.setdefault(key, Bucket(self._prefix_rate, self._prefix_burst)).take(now, packets)
         self._whole.take(now, packets)
 
-    def spare(self, now: float, key: str, packets: float) -> float:
+    def spare(self, now: float, key: Hashable, packets: float) -> float:
         """For probes that must not be in the way of the others: `now` if what they leave is room for this one, and it
         is charged; else when to ask again, and nothing is charged.
         """
