@@ -366,8 +366,13 @@ def outages(
 @click.option("--json", "to_json", is_flag=True, help="print JSON and nothing else: outages and score")
 @click.option("--score", "with_score", is_flag=True, help="compare what was found with what was true")
 @click.option("--ledger", type=click.Path(path_type=Path), help="keep the ledger: a new file, or a directory for it")
+@click.option(
+    "--openmetrics", type=click.Path(path_type=Path), help="a new file: what Prometheus would have scraped"
+)
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="other chances than the world's own")
-def replay(world: Path, to_json: bool, with_score: bool, ledger: Path | None, seed: int | None) -> None:
+def replay(
+    world: Path, to_json: bool, with_score: bool, ledger: Path | None, openmetrics: Path | None, seed: int | None
+) -> None:
     """Let a scripted WORLD pass in seconds: the real schedule, judgement and ledger on a virtual clock.
 
     Nothing is probed. The same seed gives the same result.
@@ -376,6 +381,7 @@ def replay(world: Path, to_json: bool, with_score: bool, ledger: Path | None, se
     prober replay targets/incidents/2014-12-north-korea.yml           timeline and outages
     prober replay my-link.yml --score --seed 7                       how good the judgement is on it
     prober replay my-link.yml --ledger my-link                       then: prober outages --data-dir my-link
+    prober replay my-link.yml --openmetrics my-link.om               for promtool tsdb create-blocks-from openmetrics
     """
     from prober.config import load_world
     from prober.replay.run import ReplayFailed
@@ -388,9 +394,11 @@ def replay(world: Path, to_json: bool, with_score: bool, ledger: Path | None, se
         try:
             if sys.stderr.isatty():
                 with _progress(loaded.title) as progress:
-                    replayed = replay_world(loaded, seed=seed, ledger=ledger, progress=progress)
+                    replayed = replay_world(
+                        loaded, seed=seed, ledger=ledger, openmetrics=openmetrics, progress=progress
+                    )
             else:
-                replayed = replay_world(loaded, seed=seed, ledger=ledger)
+                replayed = replay_world(loaded, seed=seed, ledger=ledger, openmetrics=openmetrics)
         except ReplayFailed as error:
             fail(f"prober replay: {error}")
     figures = score(replayed) if to_json or with_score else None

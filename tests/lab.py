@@ -265,7 +265,7 @@ class Namespace:
     def run(self, *command: str, stdin: str | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run inside and wait (30 s at most). Raises RuntimeError with stderr if it fails and `check` is set."""
         done = subprocess.run(
-            self.command(*command), input=stdin, capture_output=True, text=True, timeout=30, check=False
+            self.command(*command), input=stdin, capture_output=True, text=True, timeout=90, check=False
         )
         if check and done.returncode != 0:
             raise RuntimeError(f"{self.name}: {' '.join(command)}: {done.stderr.strip()}")

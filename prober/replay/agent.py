@@ -17,10 +17,12 @@ from prober.judge.records import Gap, Outage
 from prober.judge.records import Settings as JudgeSettings
 from prober.judging import HEARTBEAT_SECONDS, SNAPSHOT_SECONDS, Judging
 from prober.ledger import read_gaps, read_outages
+from prober.metrics import Exposition
 from prober.model import Observation
 from prober.probes import PROBES
 from prober.replay.clock import WorldClock
 from prober.replay.ledger import StepLedger
+from prober.replay.recording import SCRAPE_SECONDS, Recording
 from prober.replay.truth import Fate, Span, Truth, union
 from prober.runner import Runner, _Round
 from prober.schedule import Budgets
@@ -116,13 +118,16 @@ class WorldAgent:
         seed: int,
         directory: Path,
         progress: Callable[[float], None] | None = None,
+        record: bool = False,
     ) -> None:
+        """`record`: leave what Prometheus would have scraped in `directory` too."""
         self.world = world
         self.vantage = world.vantages[index]
         self.truth = Truth(world, self.vantage, seed)
         self._stagger = index / len(world.vantages)
         self._directory = directory
         self._progress = progress
+        self._recording = Recording(self.vantage, world.entities) if record else None
         mine = [row for row in world.observer if row.vantage is None or self.vantage in row.vantage]
         self._absences = sorted(
             (row.begin - world.start, row.end - world.start)
@@ -140,6 +145,8 @@ class WorldAgent:
     def run(self) -> Witness:
         """Live through the world. Takes no real time but for computing. Raises LedgerError, OSError, sqlite3.Error."""
         asyncio.run(self._live())
+        if self._recording is not None:
+            self._recording.save(self._directory)
         outages = read_outages(self._directory)
         return Witness(
             vantage=self.vantage,
@@ -198,6 +205,11 @@ class WorldAgent:
         )
         await judging.restore()
         nothing = _Nothing()
+        sinks: tuple[Callable[[Observation], None], ...] = (self._observe,)
+        exposition: Exposition | None = None
+        if self._recording is not None:
+            state, exposition = self._recording.of_life(judging)
+            sinks = (*sinks, state.observe)
         runner = WorldRunner(
             clock=clock,
             io=Io(nothing, nothing, ""),
@@ -205,7 +217,7 @@ class WorldAgent:
             budgets=Budgets(world.limits.packets_per_second, world.limits.per_prefix_per_second),
             concurrency=world.limits.concurrency,
             meter=StallMeter(),
-            sinks=(self._observe,),
+            sinks=sinks,
             stagger=self._stagger,
             listener=judging,
             look_seconds=1.0 if self._steps else LOOK_SECONDS,
@@ -220,6 +232,12 @@ class WorldAgent:
         if killed:  # only the last heartbeat and the last snapshot before it matter
             clock.call_at(_last_beat(begin, end, SNAPSHOT_SECONDS), judging.write_snapshot)
             clock.call_at(_last_beat(begin, end, HEARTBEAT_SECONDS), judging.write_heartbeat)
+        if self._recording is not None and exposition is not None:
+            scrape = begin + SCRAPE_SECONDS
+            while scrape < end:
+                clock.run(scrape)
+                await self._recording.scrape(exposition, clock.utc())
+                scrape += SCRAPE_SECONDS
         clock.run(end)
         if killed:
             judging.halt()

@@ -22,6 +22,7 @@ from prober.ledger.batch import Batch, OutageEntry, write
 from prober.ledger.files import FILE_NAME, LedgerError, create, ledger_file, open_writing
 from prober.logs import logging_to
 from prober.replay.agent import Witness, WorldAgent
+from prober.replay.recording import write as write_openmetrics
 
 WORTH_A_PROCESS: Final = 200_000
 """Regular rounds in all: starting a process takes as long as some ten thousand probes."""
@@ -63,37 +64,61 @@ class Replayed:
 
 
 def replay(
-    world: World, *, seed: int | None = None, ledger: Path | None = None, progress: Progress | None = None
+    world: World,
+    *,
+    seed: int | None = None,
+    ledger: Path | None = None,
+    openmetrics: Path | None = None,
+    progress: Progress | None = None,
 ) -> Replayed:
     """Let the world pass. `progress` is told the share that is done, now and then.
 
     `ledger`: where to leave the ledger, a directory or file that must not hold one yet; one of several vantages has
-    the outages and gaps of all, and nothing else. Raises ReplayFailed.
+    the outages and gaps of all, and nothing else. `openmetrics`: a new file for what Prometheus would have scraped.
+    Raises ReplayFailed.
     """
     seed = world.seed if seed is None else seed
     file = None if ledger is None else _free(ledger)
+    record = openmetrics is not None
+    if openmetrics is not None and openmetrics.exists():
+        raise ReplayFailed(f"{openmetrics}: is there already; remove it, or name another file")
     try:
         with tempfile.TemporaryDirectory(prefix="prober-replay-") as scratch:
             directories = [Path(scratch, str(number)) for number in range(len(world.vantages))]
             rounds = sum((world.end - world.start) / check.interval_seconds for _owner, check in world.checks())
             if len(directories) > 1 and rounds * len(directories) >= WORTH_A_PROCESS and _processors() > 1:
-                witnesses = _side_by_side(world, seed, directories, progress)
+                witnesses = _side_by_side(world, seed, directories, progress, record)
             else:
-                witnesses = _one_by_one(world, seed, directories, progress)
+                witnesses = _one_by_one(world, seed, directories, progress, record)
             replayed = Replayed(world, seed, tuple(witnesses))
             if file is not None:
                 _leave(replayed, directories, file)
+            if openmetrics is not None:
+                _record(directories, openmetrics)
     except (OSError, sqlite3.Error, LedgerError) as error:
-        raise ReplayFailed(f"cannot keep the replay's ledger: {error}") from error
+        raise ReplayFailed(f"cannot keep what was replayed: {error}") from error
     return replayed
 
 
-def _one_by_one(world: World, seed: int, directories: Sequence[Path], progress: Progress | None) -> list[Witness]:
+def _record(directories: Sequence[Path], path: Path) -> None:
+    """Write the recordings to `path`: all of it, or nothing."""
+    fresh = path.with_name(path.name + ".new")
+    try:
+        with fresh.open("x", encoding="utf-8") as file:
+            write_openmetrics(directories, file)
+        fresh.rename(path)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def _one_by_one(
+    world: World, seed: int, directories: Sequence[Path], progress: Progress | None, record: bool
+) -> list[Witness]:
     count = len(directories)
     witnesses = []
     for index, directory in enumerate(directories):
         report = None if progress is None else _share_of(progress, index, count)
-        witnesses.append(WorldAgent(world, index, seed, directory, report).run())
+        witnesses.append(WorldAgent(world, index, seed, directory, report, record).run())
     return witnesses
 
 
@@ -108,7 +133,9 @@ def _processors() -> int:
 # -- in processes ------------------------------------------------------------------------------------------------------
 
 
-def _side_by_side(world: World, seed: int, directories: Sequence[Path], progress: Progress | None) -> list[Witness]:
+def _side_by_side(
+    world: World, seed: int, directories: Sequence[Path], progress: Progress | None, record: bool
+) -> list[Witness]:
     context = multiprocessing.get_context("spawn")
     waiting = list(range(len(directories)))
     running: dict[Connection, tuple[int, SpawnProcess]] = {}
@@ -120,7 +147,7 @@ def _side_by_side(world: World, seed: int, directories: Sequence[Path], progress
                 index = waiting.pop(0)
                 ours, theirs = context.Pipe(duplex=False)
                 process = context.Process(
-                    target=_in_process, args=(theirs, world, index, seed, directories[index]), daemon=True
+                    target=_in_process, args=(theirs, world, index, seed, directories[index], record), daemon=True
                 )
                 process.start()
                 theirs.close()
@@ -151,10 +178,10 @@ def _side_by_side(world: World, seed: int, directories: Sequence[Path], progress
     return [witnesses[index] for index in range(len(directories))]
 
 
-def _in_process(pipe: Connection, world: World, index: int, seed: int, directory: Path) -> None:
+def _in_process(pipe: Connection, world: World, index: int, seed: int, directory: Path, record: bool) -> None:
     try:
         with logging_to(sys.stderr, level="error"):
-            pipe.send(WorldAgent(world, index, seed, directory, pipe.send).run())
+            pipe.send(WorldAgent(world, index, seed, directory, pipe.send, record).run())
     except (OSError, sqlite3.Error, LedgerError) as error:
         pipe.send(str(error))
     except KeyboardInterrupt:

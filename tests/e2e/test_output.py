@@ -41,7 +41,7 @@ def targets(tmp_path: Path) -> Path:
 def start(namespace: Namespace, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """An agent that is to end by itself."""
     return subprocess.run(
-        namespace.command(*RUN, *map(str, arguments)), cwd=CODE, capture_output=True, text=True, timeout=60, check=False
+        namespace.command(*RUN, *map(str, arguments)), cwd=CODE, capture_output=True, text=True, timeout=99, check=False
     )
 
 

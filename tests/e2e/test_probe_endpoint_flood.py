@@ -49,6 +49,7 @@ print(json.dumps(seen))
 """
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize(
     "rates",
@@ -84,7 +85,8 @@ def test_ten_thousand_requests_at_once(namespace: Namespace, rates: str) -> None
             assert sum(seen.values()) == REQUESTS
             assert not set(seen) - {"200", "429", "503", "closed", "reset"}, "all were answered, or not let in at all"
             assert seen.get("200", 0) >= 10
-            assert seen["503" if rates else "429"] >= 10, seen
+            # how many of them by 503 or 429, and how many without a word, depends on how fast they come in
+            assert REQUESTS - seen["200"] >= REQUESTS / 2, seen
             # Nothing is left, and it still serves.
             agent.metrics_when(lambda m: m.value("prober_endpoint_probes_in_flight") == 0, 15, "nothing is under way")
             assert agent.metrics().value("prober_endpoint_requests_waiting") == 0
