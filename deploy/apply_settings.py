@@ -67,19 +67,44 @@ def read_settings(path: Path) -> tuple[dict[str, Any], str]:
         values = yaml.safe_load(text)
     except (OSError, UnicodeDecodeError) as error:
         raise Wrong(f"{path.name}: cannot be read: {error}") from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise Wrong(f"{path.name}:{mark.line + 1 if mark else 1}: {error.problem or error.context}") from None
     except yaml.YAMLError as error:
         raise Wrong(f"{path.name}: {' '.join(str(error).split())}") from None
     if node is None:
         return {}, DEFAULTS
     if not isinstance(node, yaml.MappingNode):
         raise Wrong(f"{path.name}: keys and values are expected, like `contact: mailto:noc@example.org`")
+    refuse_repeated(path.name, node, OURS)
     lines = text.splitlines()
     for key, value in node.value:
         if key.value in OURS:
+            refuse_repeated(path.name, value)
             end = value.end_mark.line + (value.end_mark.column > 0)
             lines[key.start_mark.line : end] = [""] * (end - key.start_mark.line)
     ours = {key: values[key] for key in OURS if key in values}
     return ours, "\n".join(lines) + "\n" if len(values) > len(ours) else DEFAULTS
+
+
+def refuse_repeated(name: str, node: yaml.Node, only: tuple[str, ...] = ()) -> None:
+    """YAML takes the last of two equal keys and drops the first, and with it whom it told. Raises Wrong."""
+    if isinstance(node, yaml.SequenceNode):
+        for inner in node.value:
+            refuse_repeated(name, inner)
+    elif isinstance(node, yaml.MappingNode):
+        first: dict[str, int] = {}
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            if isinstance(key, yaml.ScalarNode) and (not only or key.value in only):
+                if key.value in first:
+                    raise Wrong(
+                        f"{name}:{line}: {key.value}: the key is there twice, first on line {first[key.value]}; "
+                        "join them under one"
+                    )
+                first[key.value] = line
+            if not only:
+                refuse_repeated(name, value)
 
 
 def check_agent(name: str, text: str) -> None:
@@ -228,7 +253,8 @@ def apply(role: str, at: Places) -> None:
     if role == "central":
         base = read_base(at.alertmanager)
         made = alertmanager(base, ours.get("receivers") or {}, where, at.alertmanager.parent)
-        files[at.out / "alertmanager/alertmanager.yml"] = dump(made, at.alertmanager)
+        # The compose file's `receivers` asks Alertmanager of it, and gives it its name if it is taken.
+        files[at.out / "alertmanager/candidate.yml"] = dump(made, at.alertmanager)
         password = at.out / "grafana/admin_password"
         files[password] = grafana_password(at.secrets / "grafana/admin_password", password)
         silent = [r["name"] for r in made["receivers"] if not any(key.endswith("_configs") for key in r)]

@@ -134,6 +134,7 @@ class Desk:
     def _write_prometheus(self, targets: list[str]) -> None:
         config = yaml.safe_load(scaled((DEPLOY / "prometheus" / "prometheus.yml").read_text()))
         config["scrape_configs"][0]["static_configs"] = [{"targets": targets}]
+        config["scrape_configs"] = [job for job in config["scrape_configs"] if job["job_name"] != "grafana"]
         text = yaml.safe_dump(config).replace("alertmanager:9093", "localhost:9093")
         (self._directory / "prometheus.yml").write_text(text)
 

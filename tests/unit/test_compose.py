@@ -54,7 +54,9 @@ ALL: Final = [pytest.param(file, name, id=f"{file.stem}-{name}") for file in FIL
 def test_there_is_one_file_for_each_use() -> None:
     names = ["docker-compose.replay.yml", "docker-compose.vantage.yml", "docker-compose.yml"]
     assert [file.name for file in FILES] == names
-    assert set(services(CENTRAL)) == {"settings", "prober", "prometheus", "alertmanager", "grafana", "ingress"}
+    assert set(services(CENTRAL)) == {
+        *("settings", "receivers", "prober", "prometheus", "alertmanager", "grafana", "ingress")
+    }
 
 
 def test_only_grafana_and_alertmanager_are_published_and_on_loopback() -> None:
@@ -122,6 +124,30 @@ def test_the_ledger_is_a_volume_on_this_machine_and_the_only_thing_that_the_agen
     assert content["volumes"]["ledger"] == {}
     written = [v for v in content["services"]["prober"]["volumes"] if not v.endswith(":ro")]
     assert written == ["ledger:/var/lib/prober"]
+
+
+def test_alertmanager_starts_on_what_amtool_has_taken() -> None:
+    central = services(CENTRAL)
+    (script,) = central["receivers"]["command"]
+    assert re.search(
+        r"amtool check-config candidate\.yml \|\|.*exit 2.*; mv -f candidate\.yml alertmanager\.yml$", script
+    )
+    assert central["receivers"]["image"] == central["alertmanager"]["image"]
+    assert central["alertmanager"]["depends_on"] == {"receivers": {"condition": "service_completed_successfully"}}
+    assert "--config.file=/run/prober/alertmanager/alertmanager.yml" in central["alertmanager"]["command"]
+    assert '"alertmanager/candidate.yml"' in (DEPLOY / "apply_settings.py").read_text()
+
+
+def test_every_scraped_host_is_a_service() -> None:
+    jobs = yaml.safe_load((DEPLOY / "prometheus/prometheus.yml").read_text())["scrape_configs"]
+    hosts = {target.split(":")[0] for job in jobs for one in job["static_configs"] for target in one["targets"]}
+    assert hosts - {"localhost"} == {"prober", "alertmanager", "grafana"} <= set(services(CENTRAL))
+
+
+def test_no_alert_is_made_of_a_scrape_alone() -> None:
+    """Grafana may be away, and what else of a deployment is not there."""
+    rules = "".join(path.read_text() for path in (DEPLOY / "prometheus/rules").glob("*.yml"))
+    assert not re.search(r"(?<![\w:])up\b\s*(\{|==)|job=|grafana", rules)
 
 
 def test_history_is_kept_for_more_than_a_year() -> None:

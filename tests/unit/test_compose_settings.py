@@ -48,7 +48,7 @@ def test_the_shipped_settings_work_and_wake_nobody(at: Places, capsys: pytest.Ca
     apply("central", at)
     assert capsys.readouterr().out == "settings: fine; nobody is told by: page, notice, recovery, watchdog\n"
     assert made(at, "agent/settings.yml")["vantage"] == {"name": "local", "index": 0, "of": 1}
-    config = made(at, "alertmanager/alertmanager.yml")
+    config = made(at, "alertmanager/candidate.yml")
     assert config["receivers"] == [{"name": name} for name in ("page", "notice", "recovery", "watchdog")]
     assert config["templates"] == [str(at.alertmanager.parent / "templates/*.tmpl")]
     assert len((at.out / "grafana/admin_password").read_text()) >= 20
@@ -62,7 +62,7 @@ def test_every_example_in_the_shipped_settings_can_be_uncommented(at: Places) ->
     for name in ("pagerduty_routing_key", "smtp_password", "slack_url", "watchdog_token"):
         (secrets / name).write_text("https://127.0.0.1/\n")
     apply("central", at)
-    config = {r["name"]: r for r in made(at, "alertmanager/alertmanager.yml")["receivers"]}
+    config = {r["name"]: r for r in made(at, "alertmanager/candidate.yml")["receivers"]}
     kinds = {name: [key for key in receiver if key != "name"] for name, receiver in config.items()}
     assert kinds == {
         "page": ["pagerduty_configs"],
@@ -73,7 +73,7 @@ def test_every_example_in_the_shipped_settings_can_be_uncommented(at: Places) ->
     assert all(entry["send_resolved"] is False for name in config for entry in config[name][kinds[name][0]])
     assert config["recovery"]["slack_configs"][0]["title"] == '{{ template "prober.title" . }}'
     amtool = require_program("amtool")
-    command = [amtool, "check-config", str(at.out / "alertmanager/alertmanager.yml")]
+    command = [amtool, "check-config", str(at.out / "alertmanager/candidate.yml")]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
     assert made(at, "agent/settings.yml")["contact"] == "mailto:noc@example.org"
@@ -84,7 +84,7 @@ def test_what_the_user_writes_is_kept(at: Places) -> None:
         "receivers:\n  page:\n    slack_configs:\n      - {channel: x, title: mine, send_resolved: true}\n"
     )
     apply("central", at)
-    (page, *_) = made(at, "alertmanager/alertmanager.yml")["receivers"]
+    (page, *_) = made(at, "alertmanager/candidate.yml")["receivers"]
     (entry,) = page["slack_configs"]
     assert (entry["title"], entry["send_resolved"], entry["channel"]) == ("mine", True, "x")
 
@@ -114,13 +114,19 @@ def test_empty_settings_are_the_defaults(at: Places, text: str) -> None:
         ("\ncontact: nobody\n", "settings.yml:2: contact: "),
         ("contakt: mailto:a@b.c\n", "settings.yml:1: contakt: "),
         ("- a\n", "settings.yml: keys and values are expected"),
-        ("receivers: [a\n", "settings.yml: while parsing a flow sequence"),
+        ("receivers: [a\n", "settings.yml:2: expected ',' or ']'"),
         ("receivers: [page]\n", "the names are page, notice, recovery, watchdog"),
         ("receivers: {pager: {}}\n", "there is no 'pager'; the names are page, notice"),
         ("receivers: {page: }\n", "settings.yml: receivers.page: nothing is in it"),
         ("receivers: {page: {webhook: []}}\n", "receivers.page.webhook: a list named like webhook_configs"),
         ("receivers: {page: {webhook_configs: {url: x}}}\n", "receivers.page.webhook_configs: a list named like"),
         ("receivers: {page: {webhook_configs: [x]}}\n", "receivers.page.webhook_configs: a list named like"),
+        (
+            "receivers: {}\nlog: {}\nreceivers: {}\n",
+            "settings.yml:3: receivers: the key is there twice, first on line 1;",
+        ),
+        ("receivers:\n  page:\n  notice:\n  page:\n", "settings.yml:4: page: the key is there twice, first on line 2;"),
+        ("receivers: {page: {webhook_configs: [{url: a, url: b}]}}\n", "settings.yml:1: url: the key is there twice"),
         (
             "receivers: {page: {webhook_configs: [{url_file: /nowhere}]}}\n",
             "/nowhere is not there or not readable to uid",
