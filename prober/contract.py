@@ -183,4 +183,5 @@ class Kind:
     holds_descriptor: bool  # counts against limits.concurrency
     times_itself: Callable[[Any], bool] = lambda _options: False  # ends in time by its own means, without a deadline
     least_timeout: Callable[[Any], float] | None = None  # seconds that the options alone need (several packets)
+    prober: Callable[[Any], str] = lambda _options: ""  # which kind it comes to, where its own name does not say it
     from_url: Callable[[str], Mapping[str, object] | None] | None = None  # `prober probe URL`: options, or not mine

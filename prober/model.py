@@ -28,6 +28,12 @@ class Check:
     interval_seconds: float
     timeout_seconds: float
     options: object
+    prober: str = ""  # of a module what it probes with; empty where the kind says it
+
+    @property
+    def speaks(self) -> str:
+        """The kind, or what a module comes to: an http module is an http check to whoever judges."""
+        return self.prober or self.kind
 
     @property
     def key(self) -> str:

@@ -8,10 +8,10 @@ import asyncio
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Callable, Hashable
 from contextlib import asynccontextmanager
-from ipaddress import ip_address, ip_network
 from typing import Final
 
 from prober.config.settings import ProbeEndpoint
+from prober.net.names import client_key
 from prober.schedule import Bucket, Budgets
 
 CLIENTS_MAX: Final = 1_000
@@ -54,7 +54,7 @@ class Admission:
 
     def heed_rate(self, client: str) -> None:
         """Count a request. Raises Overloaded (429)."""
-        now, key = self._now(), _client_key(client)
+        now, key = self._now(), client_key(client)
         bucket = self._clients.get(key)
         if bucket is None:
             rate = self._limits.requests_per_second_per_client
@@ -128,12 +128,3 @@ class Admission:
             if not turn.done():
                 self.in_flight += 1
                 turn.set_result(None)
-
-
-def _client_key(client: str) -> Hashable:
-    """One client: an IPv4 address, or the /64 of an IPv6 address, which one host may have whole."""
-    try:
-        address = ip_address(client.partition("%")[0])
-    except ValueError:
-        return client
-    return address if address.version == 4 else ip_network((address, 64), strict=False)

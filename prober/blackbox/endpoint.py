@@ -182,7 +182,8 @@ class Endpoint:
         io = replace(self._io, resolver=_AskedFirst(self._io.resolver, guard))
         result = await probe(
             module,
-            target,
+            # Only http takes credentials. To the others it is no target, and they say so by quoting it.
+            target if module.prober in ("http", "unix") else without_password(target),
             timeout_seconds=max(0.0, timeout),
             io=io,
             log=probe_log,

@@ -5,9 +5,9 @@ It is no member of PROBES, because its options need the modules that the setting
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from pydantic import Field, PrivateAttr, ValidationInfo, model_validator
@@ -89,6 +89,17 @@ class ModuleOptions(Options):
         return self._module
 
     @property
+    def prober(self) -> str:
+        """What the module probes with; empty for options that were read without any modules."""
+        return self._module.prober if self._module is not None else ""
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        """With what the module asks for: a module that was changed asks something else under the same name."""
+        yield from super().__repr_args__()
+        if self._module is not None:
+            yield "digest", self._module.digest
+
+    @property
     def host(self) -> str:
         """The host that the target names, for budgets and the opt-out list; this host for a unix socket."""
         text = self.target
@@ -146,6 +157,7 @@ KIND: Final = Kind(
     facts=tuple(_FACTS.values()),
     packets=lambda _options: 1,
     holds_descriptor=True,
+    prober=lambda options: options.prober,
 )
 
 KINDS: Final[dict[str, Kind]] = {**PROBES, KIND.name: KIND}

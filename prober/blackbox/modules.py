@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, cast
 from urllib.parse import urlsplit, urlunsplit
@@ -39,6 +40,9 @@ class Module:
     """The module's own timeout; 0: it has none."""
     options: Any = field(repr=False)
     """The options of its prober, a frozen model of `prober.blackbox.options`."""
+
+    digest: str = field(default="", compare=False)
+    """Of what stands in the file but for secrets: what a restarted agent knows a module again by."""
 
     def redacted(self) -> str:
         """The module as YAML without its name, secrets as `<secret>`."""
@@ -86,11 +90,16 @@ def read_modules(document: Document, problems: list[Problem]) -> Modules | None:
     found = validate(BlackboxFile, document.root, document, (), problems, as_json=False)
     if found is None:
         return None
-    by_name = {
-        str(name): Module(str(name), cast(ProberName, entry.prober), entry.timeout, entry.options)
+    read = (
+        Module(str(name), cast(ProberName, entry.prober), entry.timeout, entry.options)
         for name, entry in found.modules.items()
-    }
+    )
+    by_name = {module.name: replace(module, digest=_digest(module)) for module in read}
     return Modules(document.file, by_name)
+
+
+def _digest(module: Module) -> str:
+    return sha256(module.redacted().encode()).hexdigest()[:16]
 
 
 def with_hostname(module: Module, hostname: str) -> Module:

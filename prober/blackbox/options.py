@@ -161,10 +161,27 @@ class HeaderMatch(Section):
         return self
 
 
+class Message(Section):
+    """One step of a conversation over a websocket: a message that is expected, one that is sent."""
+
+    expect: Pattern | None = None
+    expect_bytes: Text = ""
+    labels: tuple[Label, ...] | None = None
+    send: Text = ""
+    starttls: Flag = False
+
+    @model_validator(mode="after")
+    def _means_something(self) -> Message:
+        for name in ("expect_bytes", "labels", "starttls"):
+            if getattr(self, name):
+                refuse(f"{name} means nothing in a websocket; leave it out", Code.BLACKBOX_UNSUPPORTED)
+        return self
+
+
 class WebsocketProbe(IpOptions):
     http_config: HttpClientOptions = HttpClientOptions()
     headers: InjectedHeaders = InjectedHeaders({})
-    query_response: tuple[QueryResponse, ...] = ()
+    query_response: tuple[Message, ...] = ()
 
 
 class HttpProbe(HttpClientOptions, IpOptions):

@@ -10,7 +10,7 @@ from typing import Final
 from prober.blackbox.credentials import Fields, authorization, injected
 from prober.blackbox.expand import expand
 from prober.blackbox.http_hop import Hop, encode, open_hop
-from prober.blackbox.options import QueryResponse, WebsocketProbe
+from prober.blackbox.options import Message, WebsocketProbe
 from prober.blackbox.session import Session
 from prober.blackbox.websocket_frames import Messages, text_frame
 from prober.blackbox.yaml import octets
@@ -106,9 +106,7 @@ async def _upgrade(
     return connection, response
 
 
-async def _converse(
-    steps: tuple[QueryResponse, ...], session: Session, connection: Connection, received: bytes
-) -> None:
+async def _converse(steps: tuple[Message, ...], session: Session, connection: Connection, received: bytes) -> None:
     messages = Messages(connection, session.attempt, received)
     for step in steps:
         send = octets(step.send)

@@ -24,7 +24,7 @@ SECRET_SHOWN: Final = "<secret>"
 _DURATION_PART: Final = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
 _UNITS: Final = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _TIMEOUT_MAX_SECONDS: Final = 86_400.0
-_SIZE: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGTPE]?)(?:i?B)?\Z", re.IGNORECASE)
+_SIZE_PART: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)([KMGTPE]?)i?B")
 _INTEGER: Final = re.compile(r"[-+]?(0[xX][0-9a-fA-F_]+|0[oO]?[0-7_]+|0[bB][01_]+|[0-9][0-9_]*)\Z")
 _TRUE: Final = frozenset(["true", "True", "TRUE", "y", "Y", "yes", "Yes", "YES", "on", "On", "ON"])
 _FALSE: Final = frozenset(["false", "False", "FALSE", "n", "N", "no", "No", "NO", "off", "Off", "OFF"])
@@ -75,9 +75,10 @@ def _flag(value: object) -> bool:
     if isinstance(value, bool):
         return value
     text = _scalar(value, "true or false")
-    if text in _TRUE or text in _FALSE:
+    known = text in _TRUE or text in _FALSE
+    if known and isinstance(value, Plain):
         return text in _TRUE
-    refuse(f"must be true or false, not {quoted(text)}; write one of these")
+    refuse(f"must be true or false, not {quoted(text)}; write one of these{', without quotes' if known else ''}")
 
 
 def _int(value: object) -> int:
@@ -111,10 +112,13 @@ def _duration(value: object) -> float:
 def _size(value: object) -> int:
     """Octets. All units are powers of 1024, `MB` like `MiB`; 0 means no limit."""
     text = _scalar(value, "a size")
-    match = _SIZE.match(text)
-    if match is None:
+    at, octets = 0, 0.0
+    while match := _SIZE_PART.match(text, at):
+        octets += float(match[1]) * 1024 ** " KMGTPE".index(match[2] or " ")
+        at = match.end()
+    if text != "0" and (not text or at != len(text)):
         refuse(f"{quoted(text)} is no size; write it like 64KB or 10MB")
-    return int(float(match[1]) * 1024 ** (" KMGTPE".index(match[2].upper() or " ")))
+    return int(octets)
 
 
 def _regex(value: object) -> Regex | None:

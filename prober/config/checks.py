@@ -107,6 +107,7 @@ class CheckReader:
             interval_seconds=timing.interval_seconds,
             timeout_seconds=timing.timeout_seconds,
             options=options,
+            prober=kind.prober(options),
         )
 
     def _kind(self, item: Map, document: Document, at: KeyPath) -> Kind | None:

@@ -197,7 +197,7 @@ def build(entity: Entity, detectors: dict[str, Detector]) -> list[Node]:
     checks: dict[str, list[tuple[str, Node]]] = {}
     for target in entity.targets:
         leaves = [Node("check", check.key, entity.name, leaf=detectors[check.key]) for check in target.checks]
-        checks[target.name] = [(check.kind, leaf) for check, leaf in zip(target.checks, leaves, strict=True)]
+        checks[target.name] = [(check.speaks, leaf) for check, leaf in zip(target.checks, leaves, strict=True)]
         node = Node("target", target.name, entity.name, children=leaves, rule=target.require)
         targets[target.name] = node
         nodes += [*leaves, node]
@@ -219,7 +219,7 @@ def build(entity: Entity, detectors: dict[str, Detector]) -> list[Node]:
         mirrors = []
         for target in entity.targets:
             if target.site == site.name:
-                leaves = [leaf for kind, leaf in checks[target.name] if kind == "http"]
+                leaves = [leaf for speaks, leaf in checks[target.name] if speaks == "http"]
                 leaves = leaves or [leaf for _, leaf in checks[target.name]]
                 mirrors.append(Node(None, target.name, entity.name, children=leaves, rule="all"))
         nodes += mirrors

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from ipaddress import ip_address
+from collections.abc import Hashable
+from ipaddress import ip_address, ip_network
 from typing import Final
 
 from prober.contract import Family
@@ -80,3 +81,12 @@ def family_for(family: Family, source: str | None) -> Family:
     if family == "any" and source is not None:
         return "ipv4" if ip_address(source).version == 4 else "ipv6"
     return family
+
+
+def client_key(client: str) -> Hashable:
+    """Whom a peer's address counts for: an IPv4 address, or the /64 of an IPv6 one, which one host may have whole."""
+    try:
+        address = ip_address(client.partition("%")[0])
+    except ValueError:
+        return client
+    return address if address.version == 4 else ip_network((address, 64), strict=False)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Hashable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, Final, Self
@@ -15,6 +16,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler
 
 from prober.logs import OncePerCause, trace
+from prober.net.names import client_key
 from prober.web.auth import Users
 from prober.web.blackbox import PROBE
 from prober.web.server import Access, Views, make_app
@@ -22,6 +24,8 @@ from prober.web.webconfig import WebConfig
 
 CONNECTIONS_MAX: Final = 100
 """Descriptors are for probes: one more connection is closed at once. Beside these: who waits for a probe."""
+OTHERS_SHARE: Final = 4
+"""One client may not have the last quarter of these: whoever floods us must not keep the scrapes of others out."""
 REQUEST_SECONDS: Final = 10.0
 """From connecting to a complete request head, the TLS handshake included."""
 KEEP_ALIVE_SECONDS: Final = 120.0
@@ -55,6 +59,7 @@ class WebFace:
         self._sockets: list[socket.socket] = []
         self._servers: list[asyncio.Server] = []
         self._connections: set[_Connection] = set()
+        self._clients: Counter[Hashable] = Counter()
         self.connections_max = CONNECTIONS_MAX
         """How many clients may be connected; can be changed at any time."""
 
@@ -129,16 +134,33 @@ class WebFace:
 
     def _accept(self) -> asyncio.Protocol:
         server = self._runner.server
-        if server is None or len(self._connections) >= self.connections_max:
+        # A batch is accepted before it is known whose connections they are: `admits` decides. Handshakes are bounded.
+        batch = BACKLOG if self._config.tls is None else 0
+        if server is None or len(self._connections) >= self.connections_max + batch:
             return _Refused()
         connection = _Connection(self, server)
         self._connections.add(connection)
         return connection
 
+    def admits(self, connection: _Connection, client: Hashable) -> bool:
+        """Count a connection as this client's; False: it has its share. Over TLS that is known after the handshake."""
+        if self._clients.total() >= self.connections_max:
+            return False
+        if self._clients[client] >= self.connections_max - CONNECTIONS_MAX // OTHERS_SHARE:
+            return False
+        self._clients[client] += 1
+        connection.client = client
+        return True
+
     def gone(self, connection: _Connection) -> None:
         """A connection ended, or never came to be."""
         connection.patience.cancel()
         self._connections.discard(connection)
+        client, connection.client = connection.client, None
+        if client is not None:
+            self._clients[client] -= 1
+            if not self._clients[client]:
+                del self._clients[client]
 
     def defect(self, error: BaseException) -> None:
         """A handler raised."""
@@ -170,6 +192,7 @@ class _Connection(web.RequestHandler):
         self._face = face
         self._asked = self._busy = self._retired = False
         self._abandonable: asyncio.Task[Any] | None = None
+        self.client: Hashable = None
         self.patience = loop.call_later(REQUEST_SECONDS, self._give_up)
 
     def _give_up(self) -> None:
@@ -189,6 +212,15 @@ class _Connection(web.RequestHandler):
             self._abandonable = None
             if self._retired:
                 self.close()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        peer = transport.get_extra_info("peername")
+        if peer is not None and not self._face.admits(self, client_key(peer[0])):
+            self._face.gone(self)
+            transport.abort()
+            return
+        super().connection_made(transport)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)

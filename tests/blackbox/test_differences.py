@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,11 +13,20 @@ from prober.blackbox.modules import load
 from prober.config import ConfigError
 from tests.blackbox import compare
 from tests.blackbox.cases import CASES
-from tests.blackbox.conftest import Sides
+from tests.blackbox.conftest import ORIGINAL, Sides
 from tests.blackbox.listed import CHANGED, LISTED
+from tests.lab import require_program
 
 DOCUMENT = Path(prober.__file__).parent.parent / "docs" / "blackbox.md"
-ELSEWHERE = {"timeout-metric", "websocket", "http3", "text-of-logs"}
+ELSEWHERE = {
+    "timeout-metric",
+    "websocket",
+    "websocket-options",
+    "proxy-scheme",
+    "strict-files",
+    "http3",
+    "text-of-logs",
+}
 """Rows that a test in this file shows; every other row is one of `listed`."""
 
 
@@ -50,6 +60,61 @@ def test_websocket(tmp_path: Path) -> None:
     path = tmp_path / "blackbox.yml"
     path.write_text("modules:\n  ws: {prober: websocket}\n")
     assert load(path)["ws"].prober == "websocket"
+
+
+@pytest.mark.parametrize("option", ["expect_bytes: a", "labels: [{name: a, value: b}]", "starttls: true"])
+def test_websocket_options(option: str, tmp_path: Path) -> None:
+    path = tmp_path / "blackbox.yml"
+    common = "http_config: {follow_redirects: true, enable_http2: true}"
+    path.write_text(f"modules:\n  ws: {{prober: websocket, websocket: {{{common}}}}}\n")
+    assert load(path)["ws"].prober == "websocket"
+    path.write_text(f"modules:\n  ws: {{prober: websocket, websocket: {{query_response: [{{{option}}}]}}}}\n")
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    assert f"modules.ws.websocket.query_response[0]: {option.partition(':')[0]} means nothing" in str(caught.value)
+
+
+@pytest.mark.parametrize("scheme", ["https", "socks5"])
+def test_proxy_scheme(scheme: str, tmp_path: Path) -> None:
+    path = tmp_path / "blackbox.yml"
+    path.write_text(f"modules:\n  m: {{prober: http, http: {{proxy_url: '{scheme}://proxy.example:1080'}}}}\n")
+    assert loads_there(path)
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    assert "modules.m.http.proxy_url" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("module", "option"),
+    [
+        ("{timeout: 5s}", ""),
+        ("{prober: gopher}", ".prober"),
+        ("{prober: icmp, timeout: -5s}", ".timeout"),
+        ("{prober: icmp, icmp: {preferred_ip_protocol: ipv4}}", ".icmp.preferred_ip_protocol"),
+        ("{prober: dns, dns: {query_name: a, transport_protocol: tls}}", ".dns.transport_protocol"),
+        ("{prober: http, http: {compression: zstd}}", ".http.compression"),
+        ("{prober: dns, dns: {query_name: a, valid_rcodes: [noerror]}}", ".dns.valid_rcodes[0]"),
+        (
+            "{prober: dns, dns: {query_name: a, validate_answer_rrs: {fail_if_matches_regexp: ['(']}}}",
+            ".dns.validate_answer_rrs.fail_if_matches_regexp[0]",
+        ),
+        ("{prober: http, http: {tls_config: {key_file: /x}}}", ".http.tls_config"),
+    ],
+)
+def test_strict_files(module: str, option: str, tmp_path: Path) -> None:
+    path = tmp_path / "blackbox.yml"
+    path.write_text(f"modules:\n  m: {module}\n")
+    assert loads_there(path), "the original takes it"
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    assert f"blackbox.yml:2: modules.m{option}: " in str(caught.value)
+
+
+def loads_there(path: Path) -> bool:
+    """Whether Debian's blackbox_exporter takes a file."""
+    program = require_program(ORIGINAL)
+    command = [program, "--config.check", f"--config.file={path}"]
+    return subprocess.run(command, capture_output=True, timeout=60).returncode == 0
 
 
 def test_http3(tmp_path: Path) -> None:

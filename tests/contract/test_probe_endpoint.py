@@ -25,6 +25,11 @@ MODULES = """\
 modules:
   silent: {prober: http, timeout: 1s}
   patient: {prober: http, timeout: 30s}
+  tcp: {prober: tcp, timeout: 1s}
+  icmp: {prober: icmp, timeout: 1s}
+  dns: {prober: dns, timeout: 1s, dns: {query_name: example.org}}
+  grpc: {prober: grpc, timeout: 1s}
+  websocket: {prober: websocket, timeout: 1s}
 """
 
 
@@ -76,6 +81,18 @@ async def test_who_waits_is_told_when_it_was_in_vain(endpoint: Endpoint, silent:
     first.cancel()
     await asyncio.gather(first, return_exceptions=True)
     assert (endpoint.admission.in_flight, endpoint.admission.waiting) == (0, 0)
+
+
+@pytest.mark.parametrize("module", ["tcp", "icmp", "dns", "grpc", "websocket", "silent"])
+@pytest.mark.parametrize(
+    "target", ["http://u:hidden@127.0.0.1:1/", "ws://u:hidden@127.0.0.1:1/", "u:hidden@127.0.0.1:1"]
+)
+async def test_credentials_for_the_wrong_module_are_not_shown(endpoint: Endpoint, module: str, target: str) -> None:
+    """Only http takes them. The others quote the target as none, in what anybody may read."""
+    answer = await endpoint.probe({"target": target, "module": module, "debug": "true"}, None, "192.0.2.1")
+    assert "probe_success 0" in answer.text
+    (past,) = endpoint.history
+    assert "hidden" not in f"{answer.text}{past.report}{past.reason}{past.target}"
 
 
 async def test_cancelling_leaves_nothing_behind(endpoint: Endpoint, silent: str) -> None:

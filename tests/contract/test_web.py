@@ -9,6 +9,7 @@ import logging
 import socket
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import aiohttp
 import pytest
@@ -276,6 +277,32 @@ async def test_connections_are_bounded_and_come_back(agent: Agent, monkeypatch: 
             await writer.wait_closed()
         await asyncio.sleep(0.05)
         assert not await refused(face)
+
+
+@pytest.mark.parametrize("held", [True, False], ids=["connected", "gone"])
+async def test_one_client_cannot_keep_others_out(agent: Agent, monkeypatch: pytest.MonkeyPatch, held: bool) -> None:
+    """However many connections it opens and keeps: a quarter is for others. Those it closed count no more."""
+    monkeypatch.setattr(listener, "CONNECTIONS_MAX", 8)
+    async with WebFace(agent.views()) as face:
+        await face.start("127.0.0.1", 0)
+        many = []
+        for _ in range(20):
+            many.append(await asyncio.open_connection(*at(face), local_addr=("127.0.0.2", 0)))
+            await asyncio.sleep(0)
+        if not held:
+            for _, writer in many:
+                writer.close()
+            await until(lambda: not face._clients)
+            assert not face._connections
+        own = await asyncio.open_connection(*at(face), local_addr=("127.0.0.2", 0))
+        own[1].write(b"GET /-/healthy HTTP/1.0\r\n\r\n")
+        with suppress(OSError):
+            assert (await own[0].read() == b"") is held
+        assert (await talk(face, b"GET /metrics HTTP/1.0\r\n\r\n")).startswith(b"HTTP/1.0 200 OK")
+        for _, writer in (*many, own):
+            writer.close()
+            with suppress(OSError):  # cut off it may be
+                await writer.wait_closed()
 
 
 async def test_a_defect_of_ours_is_one_line_for_the_user_and_logged_once(

@@ -124,6 +124,22 @@ def test_timeouts_are_go_durations(text: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "size"),
+    [("0", 0), ("7B", 7), ("1KB", 1024), ("1KiB", 1024), ("1.5MB", 1_572_864), ("1MiB512KiB", 1_572_864)],
+)
+def test_sizes_are_the_originals(text: str, size: int) -> None:
+    assert only(f"{{prober: http, http: {{body_size_limit: {text}}}}}").options.body_size_limit == size
+
+
+@pytest.mark.parametrize(
+    "option", ["body_size_limit: 1000", "body_size_limit: 1k", "body_size_limit: 10 MB", 'fail_if_ssl: "true"']
+)
+def test_what_the_original_does_not_take(option: str) -> None:
+    with pytest.raises(ConfigError, match=rf"modules\.m\.http\.{option.partition(':')[0]}: "):
+        only(f"{{prober: http, http: {{{option}}}}}")
+
+
+@pytest.mark.parametrize(
     ("compression", "accepted", "fits"),
     [
         ("", "br", True),

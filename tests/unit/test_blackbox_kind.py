@@ -12,6 +12,9 @@ from prober.config import ConfigError, Settings, check_files, load
 from prober.contract import Io
 from prober.deadline import StallMeter
 from prober.failures import Failure, Operation
+from prober.judge.detector import Detector
+from prober.judge.records import Settings as JudgeSettings
+from prober.judge.rollup import build
 from prober.model import Check, Observation
 from prober.runner import Runner
 from prober.schedule import Budgets
@@ -124,3 +127,43 @@ def test_no_check_is_blamed_for_a_bad_blackbox_file(tmp_path: Path) -> None:
         load(settings.model_copy(update={"blackbox": tmp_path / "blackbox.yml"}))
     with pytest.raises(ConfigError, match="there are no modules; set blackbox:"):
         load(settings)
+
+
+def test_the_judge_knows_a_module_by_what_it_asks(tmp_path: Path) -> None:
+    """Over a reload, and over a restart, of which the snapshot has the text only: an edited module is another check."""
+
+    def asks(modules: str) -> str:
+        (check,) = checks_in(tmp_path, 'module: {name: http_2xx, target: "http://192.0.2.1/"}', modules)
+        return Detector(check, JudgeSettings()).asks
+
+    secret = MODULES.replace("fail_if", "bearer_token: s3cret, fail_if")
+    assert asks(MODULES) == asks(MODULES)
+    assert asks(MODULES) != asks(MODULES.replace("[ok]", "[fine]"))
+    assert asks(secret) == asks(secret.replace("s3cret", "renewed")), "a new password is no new question"
+    assert "s3cret" not in asks(secret)
+
+
+@pytest.mark.parametrize(("module", "counted"), [("web", True), ("ping", False)])
+def test_http_modules_are_http_checks_of_a_mirror(tmp_path: Path, module: str, counted: bool) -> None:
+    """A site is up by its http checks, be they modules; a ping that answers does not make a dead site live."""
+    (tmp_path / "blackbox.yml").write_text("modules: {web: {prober: http}, ping: {prober: icmp}}")
+    (tmp_path / "targets.yml").write_text(
+        f"""
+entity: e
+sites: {{paper: {{}}}}
+targets:
+  - name: mirror
+    site: paper
+    checks:
+      - {{module: {{name: {module}, target: "192.0.2.1"}}, name: of-module}}
+      - icmp: {{address: 192.0.2.1}}
+"""
+    )
+    settings = Settings(targets=(tmp_path / "targets.yml",), blackbox=tmp_path / "blackbox.yml")
+    (entity,) = load(settings).entities
+    checks = [check for target in entity.targets for check in target.checks]
+    nodes = build(entity, {check.key: Detector(check, JudgeSettings()) for check in checks})
+    (site,) = (node for node in nodes if node.scope == "site")
+    (mirror,) = site.children
+    names = {leaf.name for leaf in mirror.children}
+    assert names == ({"mirror/of-module"} if counted else {"mirror/of-module", "mirror/icmp"})
