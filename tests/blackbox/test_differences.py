@@ -87,8 +87,6 @@ def test_proxy_scheme(scheme: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("module", "option"),
     [
-        ("{timeout: 5s}", ""),
-        ("{prober: gopher}", ".prober"),
         ("{prober: icmp, timeout: -5s}", ".timeout"),
         ("{prober: icmp, icmp: {preferred_ip_protocol: ipv4}}", ".icmp.preferred_ip_protocol"),
         ("{prober: dns, dns: {query_name: a, transport_protocol: tls}}", ".dns.transport_protocol"),
@@ -98,7 +96,6 @@ def test_proxy_scheme(scheme: str, tmp_path: Path) -> None:
             "{prober: dns, dns: {query_name: a, validate_answer_rrs: {fail_if_matches_regexp: ['(']}}}",
             ".dns.validate_answer_rrs.fail_if_matches_regexp[0]",
         ),
-        ("{prober: http, http: {tls_config: {key_file: /x}}}", ".http.tls_config"),
     ],
 )
 def test_strict_files(module: str, option: str, tmp_path: Path) -> None:
