@@ -366,9 +366,7 @@ def outages(
 @click.option("--json", "to_json", is_flag=True, help="print JSON and nothing else: outages and score")
 @click.option("--score", "with_score", is_flag=True, help="compare what was found with what was true")
 @click.option("--ledger", type=click.Path(path_type=Path), help="keep the ledger: a new file, or a directory for it")
-@click.option(
-    "--openmetrics", type=click.Path(path_type=Path), help="a new file: what Prometheus would have scraped"
-)
+@click.option("--openmetrics", type=click.Path(path_type=Path), help="a new file: what Prometheus would have scraped")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="other chances than the world's own")
 def replay(
     world: Path, to_json: bool, with_score: bool, ledger: Path | None, openmetrics: Path | None, seed: int | None

@@ -10,6 +10,7 @@ text and not 1335. Every value is one that JSON has, so that a JSON schema descr
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,10 +45,17 @@ def read_document(file: Path) -> Document:
     return parse_document(str(file), read_bytes(file))
 
 
+def _at_once(path: str, flags: int) -> int:
+    """Open without waiting: a named pipe that nobody writes into would hold a reload for ever. It reads as empty."""
+    descriptor = os.open(path, flags | os.O_NONBLOCK)
+    os.set_blocking(descriptor, True)
+    return descriptor
+
+
 def read_bytes(file: Path) -> bytes:
     """The bytes of a file of at most FILE_BYTES_MAX. Raises ConfigError."""
     try:
-        with file.open("rb") as stream:
+        with file.open("rb", opener=_at_once) as stream:
             data = stream.read(FILE_BYTES_MAX + 1)
     except FileNotFoundError:
         raise _whole(str(file), Code.NOT_FOUND, "no such file; check the path") from None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from prober.config import check_files
+from prober.config import ConfigError, check_files
 from prober.config.messages import PYDANTIC_CODES
+from prober.config.parse import read_document
 from prober.config.problems import Code
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "config"
@@ -60,3 +62,10 @@ def test_every_kind_of_error_has_a_fixture(monkeypatch: pytest.MonkeyPatch) -> N
     seen = {problem.code for name in NAMES for problem in check_files(files_of(name)).problems}
     assert (set(Code) | PYDANTIC_CODES) - seen == TESTED_ELSEWHERE
     assert seen - (set(Code) | PYDANTIC_CODES) == set()
+
+
+def test_a_named_pipe_that_nobody_writes_into_is_not_waited_for(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.yml"
+    os.mkfifo(pipe)
+    with pytest.raises(ConfigError, match="the file holds nothing"):
+        read_document(pipe)
