@@ -55,7 +55,7 @@ def _at_once(path: str, flags: int) -> int:
 def read_bytes(file: Path) -> bytes:
     """The bytes of a file of at most FILE_BYTES_MAX. Raises ConfigError."""
     try:
-        with file.open("rb", opener=_at_once) as stream:
+        with open(file, "rb", opener=_at_once) as stream:
             data = stream.read(FILE_BYTES_MAX + 1)
     except FileNotFoundError:
         raise _whole(str(file), Code.NOT_FOUND, "no such file; check the path") from None

@@ -96,7 +96,7 @@ class WorldRunner(Runner):
             at + self.utc_at_zero,
             fate.failure is None,
             fate.took,
-            _NOTHING,
+            {"rtt": fate.took} if fate.failure is None and round_.entry.check.kind == "icmp" else _NOTHING,
             _NOTHING,
             fate.operation,
             fate.failure,
