@@ -38,7 +38,7 @@ JUDGEMENT: Final = "{confirm_interval: 100ms, blip: 3s, false_outages_per_year: 
 SNAPSHOT_WRITTEN: Final = 13.0
 """After so many seconds everything that is needed for an outage is learned and in a snapshot."""
 
-FOUND_WITHIN: Final = 4.0
+FOUND_WITHIN: Final = 8.0
 """A cut that an agent without interruption has seen for so long is in the ledger; likewise its end."""
 
 
