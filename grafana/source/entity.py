@@ -29,6 +29,7 @@ from grafana.source.panels import (
     fixed,
     lines,
     outage_shading,
+    running_stat,
     stat,
     states,
     table,
@@ -65,15 +66,7 @@ STATE = stat(
     empty=NO_ENTITY,
 )
 
-RUNNING = stat(
-    "Ongoing outage",
-    "How long it has lasted, from the middle of the bounds of its start.",
-    [now(running(WHOLE))],
-    unit=SPAN,
-    decimals=1,
-    mappings=mapping({0: ("none", GREEN)}),
-    steps=thresholds(GREEN, (1, RED)),
-)
+RUNNING = running_stat(running(WHOLE))
 
 BEGAN = stat(
     "It began between",

@@ -22,6 +22,7 @@ from grafana.source.model import (
     Panel,
     Query,
     mapping,
+    now,
     thresholds,
 )
 from grafana.source.series import NEVER, OUTAGE, PARTIAL, PENINSULA, UNSEEN, UNSEEN_OUTAGE, UP, state_timeline
@@ -140,6 +141,19 @@ def stat(
         defaults=defaults,
         overrides=overrides,
         links=links,
+    )
+
+
+def running_stat(seconds: str) -> Panel:
+    """How long an outage has lasted; `seconds`: the expression for it, 0 where there is none."""
+    return stat(
+        "Ongoing outage",
+        "How long it has lasted, from the middle of the bounds of its start.",
+        [now(seconds)],
+        unit=SPAN,
+        decimals=1,
+        mappings=mapping({0: ("none", GREEN)}),
+        steps=thresholds(GREEN, (1, RED)),
     )
 
 

@@ -14,6 +14,7 @@ from grafana.source.panels import (
     Column,
     lines,
     outage_shading,
+    running_stat,
     stat,
     states,
     table,
@@ -41,15 +42,7 @@ STATE = stat(
     empty=NO_TARGET,
 )
 
-RUNNING = stat(
-    "Ongoing outage",
-    "How long it has lasted, from the middle of the bounds of its start.",
-    [now(running(WHOLE))],
-    unit=SPAN,
-    decimals=1,
-    mappings=mapping({0: ("none", GREEN)}),
-    steps=thresholds(GREEN, (1, RED)),
-)
+RUNNING = running_stat(running(WHOLE))
 
 INFO = table(
     "From its file",

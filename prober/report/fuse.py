@@ -9,7 +9,7 @@ Where bounds contradict each other the vantages do differ, and nothing is averag
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from math import inf
@@ -242,23 +242,3 @@ def _fused(run: _Run, until: float) -> Fused:
         tuple(down.outage for down in downs),
         run.unobserved,
     )
-
-
-def union(spans: Iterable[Span]) -> tuple[Span, ...]:
-    """Spans in order, those that touch or overlap made one."""
-    joined: list[Span] = []
-    for begin, end in sorted(spans):
-        if joined and begin <= joined[-1][1]:
-            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
-        elif end > begin:
-            joined.append((begin, end))
-    return tuple(joined)
-
-
-def by_scope(outages: Mapping[str, Iterable[Outage]]) -> dict[tuple[str, str], dict[str, list[Outage]]]:
-    """(scope, name) -> vantage -> outages, of the outages by vantage."""
-    found: dict[tuple[str, str], dict[str, list[Outage]]] = {}
-    for vantage, records in outages.items():
-        for outage in records:
-            found.setdefault((outage.scope, outage.name), {}).setdefault(vantage, []).append(outage)
-    return found
