@@ -21,6 +21,7 @@ from prober.model import Observation
 from prober.probes import PROBES
 from prober.replay.clock import WorldClock
 from prober.replay.ledger import StepLedger
+from prober.replay.scrape import Scraper, Tape
 from prober.replay.truth import Fate, Span, Truth, union
 from prober.runner import Runner, _Round
 from prober.schedule import Budgets
@@ -53,6 +54,7 @@ class Witness:
     sent: dict[str, Sent]
     clock_errors: dict[str, float]  # by outage: what its times are ahead of the truth
     references_sent: int = 0
+    tape: Tape | None = None  # what was scraped of it, if somebody did
 
 
 class _Nothing:
@@ -116,9 +118,11 @@ class WorldAgent:
         seed: int,
         directory: Path,
         progress: Callable[[float], None] | None = None,
+        scraper: Scraper | None = None,
     ) -> None:
         self.world = world
         self.vantage = world.vantages[index]
+        self._scraper = scraper
         self.truth = Truth(world, self.vantage, seed)
         self._stagger = index / len(world.vantages)
         self._directory = directory
@@ -141,6 +145,9 @@ class WorldAgent:
         """Live through the world. Takes no real time but for computing. Raises LedgerError, OSError, sqlite3.Error."""
         asyncio.run(self._live())
         outages = read_outages(self._directory)
+        tape = None if self._scraper is None else self._scraper.tape
+        if tape is not None:
+            tape.spool.flush()
         return Witness(
             vantage=self.vantage,
             outages=sorted(outages, key=lambda outage: (outage.start, outage.id)),
@@ -149,6 +156,7 @@ class WorldAgent:
             sent=self.sent,
             clock_errors=self._clock_errors,
             references_sent=self._references_sent,
+            tape=tape,
         )
 
     async def _live(self) -> None:
@@ -197,6 +205,11 @@ class WorldAgent:
             ledger=ledger,
         )
         await judging.restore()
+        sinks: tuple[Callable[[Observation], None], ...] = (self._observe,)
+        if self._scraper is not None:
+            # a killed agent's last heartbeat is its own
+            quiet_from = _last_beat(begin, end, HEARTBEAT_SECONDS) if killed else end
+            sinks += (self._scraper.attend(clock, judging, ledger, end, quiet_from),)
         nothing = _Nothing()
         runner = WorldRunner(
             clock=clock,
@@ -205,7 +218,7 @@ class WorldAgent:
             budgets=Budgets(world.limits.packets_per_second, world.limits.per_prefix_per_second),
             concurrency=world.limits.concurrency,
             meter=StallMeter(),
-            sinks=(self._observe,),
+            sinks=sinks,
             stagger=self._stagger,
             listener=judging,
             look_seconds=1.0 if self._steps else LOOK_SECONDS,

@@ -14,14 +14,16 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from prober.config.worlds import World
 from prober.judge.records import Gap, Outage
 from prober.ledger.batch import Batch, OutageEntry, write
-from prober.ledger.files import FILE_NAME, LedgerError, create, ledger_file, open_writing
+from prober.ledger.files import FILE_NAME, LedgerError, create, ledger_file, open_writing, reading
+from prober.ledger.storage import restore
 from prober.logs import logging_to
 from prober.replay.agent import Witness, WorldAgent
+from prober.replay.scrape import KEEP_SCRAPES, Scraper
 
 WORTH_A_PROCESS: Final = 200_000
 """Regular rounds in all: starting a process takes as long as some ten thousand probes."""
@@ -63,13 +65,21 @@ class Replayed:
 
 
 def replay(
-    world: World, *, seed: int | None = None, ledger: Path | None = None, progress: Progress | None = None
+    world: World,
+    *,
+    seed: int | None = None,
+    ledger: Path | None = None,
+    scrapes: Path | None = None,
+    keep_scrapes: int = KEEP_SCRAPES,
+    progress: Progress | None = None,
 ) -> Replayed:
     """Let the world pass. `progress` is told the share that is done, now and then.
 
     `ledger`: where to leave the ledger, a directory or file that must not hold one yet; one of several vantages has
-    the outages and gaps of all, and nothing else. Raises ReplayFailed.
+    the outages and gaps of all, and nothing else. `scrapes`: an empty directory for what is scraped of the agents; each
+    then has a tape, with a sample of each series after every change and `keep_scrapes` scrapes. Raises ReplayFailed.
     """
+    seen = Scrapes(scrapes, keep_scrapes) if scrapes is not None else None
     seed = world.seed if seed is None else seed
     file = None if ledger is None else _free(ledger)
     try:
@@ -77,9 +87,9 @@ def replay(
             directories = [Path(scratch, str(number)) for number in range(len(world.vantages))]
             rounds = sum((world.end - world.start) / check.interval_seconds for _owner, check in world.checks())
             if len(directories) > 1 and rounds * len(directories) >= WORTH_A_PROCESS and _processors() > 1:
-                witnesses = _side_by_side(world, seed, directories, progress)
+                witnesses = _side_by_side(world, seed, directories, progress, seen)
             else:
-                witnesses = _one_by_one(world, seed, directories, progress)
+                witnesses = _one_by_one(world, seed, directories, progress, seen)
             replayed = Replayed(world, seed, tuple(witnesses))
             if file is not None:
                 _leave(replayed, directories, file)
@@ -88,12 +98,26 @@ def replay(
     return replayed
 
 
-def _one_by_one(world: World, seed: int, directories: Sequence[Path], progress: Progress | None) -> list[Witness]:
+class Scrapes(NamedTuple):
+    """Where the agents' scrapes go, and how closely they are kept."""
+
+    directory: Path
+    keep_scrapes: int
+
+    def of(self, world: World, index: int) -> Scraper:
+        """The scraper of one vantage."""
+        return Scraper(world, world.vantages[index], self.directory / f"{index}.samples", self.keep_scrapes)
+
+
+def _one_by_one(
+    world: World, seed: int, directories: Sequence[Path], progress: Progress | None, scrapes: Scrapes | None
+) -> list[Witness]:
     count = len(directories)
     witnesses = []
     for index, directory in enumerate(directories):
         report = None if progress is None else _share_of(progress, index, count)
-        witnesses.append(WorldAgent(world, index, seed, directory, report).run())
+        scraper = None if scrapes is None else scrapes.of(world, index)
+        witnesses.append(WorldAgent(world, index, seed, directory, report, scraper).run())
     return witnesses
 
 
@@ -108,7 +132,9 @@ def _processors() -> int:
 # -- in processes ------------------------------------------------------------------------------------------------------
 
 
-def _side_by_side(world: World, seed: int, directories: Sequence[Path], progress: Progress | None) -> list[Witness]:
+def _side_by_side(
+    world: World, seed: int, directories: Sequence[Path], progress: Progress | None, scrapes: Scrapes | None
+) -> list[Witness]:
     context = multiprocessing.get_context("spawn")
     waiting = list(range(len(directories)))
     running: dict[Connection, tuple[int, SpawnProcess]] = {}
@@ -120,7 +146,7 @@ def _side_by_side(world: World, seed: int, directories: Sequence[Path], progress
                 index = waiting.pop(0)
                 ours, theirs = context.Pipe(duplex=False)
                 process = context.Process(
-                    target=_in_process, args=(theirs, world, index, seed, directories[index]), daemon=True
+                    target=_in_process, args=(theirs, world, index, seed, directories[index], scrapes), daemon=True
                 )
                 process.start()
                 theirs.close()
@@ -151,10 +177,13 @@ def _side_by_side(world: World, seed: int, directories: Sequence[Path], progress
     return [witnesses[index] for index in range(len(directories))]
 
 
-def _in_process(pipe: Connection, world: World, index: int, seed: int, directory: Path) -> None:
+def _in_process(
+    pipe: Connection, world: World, index: int, seed: int, directory: Path, scrapes: Scrapes | None
+) -> None:
     try:
         with logging_to(sys.stderr, level="error"):
-            pipe.send(WorldAgent(world, index, seed, directory, pipe.send).run())
+            scraper = None if scrapes is None else scrapes.of(world, index)
+            pipe.send(WorldAgent(world, index, seed, directory, pipe.send, scraper).run())
     except (OSError, sqlite3.Error, LedgerError) as error:
         pipe.send(str(error))
     except KeyboardInterrupt:
@@ -187,5 +216,13 @@ def _leave(replayed: Replayed, directories: Sequence[Path], file: Path) -> None:
         batch.add_outage(OutageEntry(outage))
     for gap in replayed.gaps():
         batch.add_gap(gap)
+    # What was watched, and until when: what a report must know to tell "never down" from "not watched".
+    for directory in directories:
+        with reading(directory / FILE_NAME) as connection:
+            kept = restore(connection)
+        batch.heartbeat = kept.last_heartbeat
+        batch.states |= {
+            key: row for key, row in kept.states.items() if key not in batch.states or row.state in ("up", "down")
+        }
     with closing(open_writing(file)) as connection:
         write(connection, batch)
