@@ -83,6 +83,7 @@ def cli() -> None:
     prober check my-targets.yml        validate a file before the agent sees it
     prober probe https://example.org/  probe once, with every phase
     prober outages                     what was unreachable, from when to when, give or take how much
+    prober report --ledger a --ledger b  what several vantages saw, as one: outages, availability
     prober replay world.yml            let a scripted world pass, and see what is made of it
     """
 
@@ -362,11 +363,100 @@ def outages(
 
 
 @cli.command(context_settings=CONTEXT)
+@click.option(
+    "--ledger",
+    "-l",
+    "ledgers",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="ledger, or its directory; several: one of each vantage  [default: the settings']",
+)
+@click.option("--prometheus", metavar="URL", help="take the agents' exported bounds from this Prometheus")
+@click.option("--basic-auth-file", type=click.Path(path_type=Path), help="user:password for it, on one line")
+@click.option("--bearer-token-file", type=click.Path(path_type=Path), help="token for it, on one line")
+@click.option("--config", "-c", type=click.Path(path_type=Path), help="settings file, for its data_dir")
+@click.option(
+    "--since",
+    type=TimeType(),
+    help="2014-12-19, 2014-12-19T16:15:00Z, or 30d ago  [default: the first word of any vantage; of Prometheus: 30d]",
+)
+@click.option("--until", type=TimeType(), help="likewise  [default: the last word of any vantage; of Prometheus: now]")
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    type=click.Choice(get_args(Scope)),
+    help="these scopes  [default: entity, network, site]",
+)
+@click.option("--name", help="only this entity, network, site, target or target/check")
+@click.option(
+    "--clock-skew",
+    type=DurationType(),
+    default=0.0,
+    help="how far clocks may be off: widens the bounds  [default: 0; of Prometheus: as measured]",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["md", "csv", "json"]),
+    default="md",
+    show_default=True,
+    help="Markdown, or for programs",
+)
+def report(
+    ledgers: tuple[Path, ...],
+    prometheus: str | None,
+    basic_auth_file: Path | None,
+    bearer_token_file: Path | None,
+    config: Path | None,
+    since: float | None,
+    until: float | None,
+    scopes: tuple[Scope, ...],
+    name: str | None,
+    clock_skew: float,
+    form: str,
+) -> None:
+    """What all vantages say together: outages with the bounds that they agree on, who saw what, availability.
+
+    An outage: nobody who can see reaches it. A peninsula: some do, some do not. An island: a vantage was cut off.
+    Exit 0: here it is; 1: nothing was observed in that time; 2: wrong usage, or nothing that could be read.
+
+    \b
+    prober report                                              the agent's own ledger
+    prober report --ledger hanover --ledger tokyo --since 30d  two vantages, the last month
+    prober report --prometheus http://localhost:9090 --format csv
+    """
+    from prober.ledger import LedgerError
+    from prober.report.command import Question, of_ledgers, of_prometheus
+    from prober.report.prometheus import PrometheusError, access
+    from prober.report.show import rendered
+
+    if prometheus is not None and (ledgers or config is not None):
+        raise click.UsageError("--prometheus and ledgers exclude each other: choose one")
+    if prometheus is None and (basic_auth_file is not None or bearer_token_file is not None):
+        raise click.UsageError("--basic-auth-file and --bearer-token-file are for --prometheus: name its URL too")
+    if since is not None and until is not None and until <= since:
+        raise click.UsageError("--until is not after --since")
+    question = Question(since, until, scopes, name, clock_skew)
+    try:
+        if prometheus is not None:
+            way = access(prometheus, basic_auth_file=basic_auth_file, bearer_token_file=bearer_token_file)
+            found = of_prometheus(way, question)
+        else:
+            found = of_ledgers(ledgers or [_or_exit(lambda: load_settings(config)).data_dir], question)
+    except (LedgerError, PrometheusError) as error:
+        fail(f"prober report: {error}")
+    click.echo(rendered(found, form), nl=False)
+    if not found.observed:
+        sys.exit(NEGATIVE)
+
+
+@cli.command(context_settings=CONTEXT)
 @click.argument("world", type=click.Path(path_type=Path))
-@click.option("--json", "to_json", is_flag=True, help="print JSON and nothing else: outages and score")
+@click.option("--json", "to_json", is_flag=True, help="print JSON and nothing else: outages, fused, score")
 @click.option("--score", "with_score", is_flag=True, help="compare what was found with what was true")
 @click.option("--ledger", type=click.Path(path_type=Path), help="keep the ledger: a new file, or a directory for it")
-@click.option("--openmetrics", type=click.Path(path_type=Path), help="a new file: what Prometheus would have scraped")
+@click.option("--openmetrics", type=click.Path(path_type=Path), help="write what Prometheus would hold, as text")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="other chances than the world's own")
 def replay(
     world: Path, to_json: bool, with_score: bool, ledger: Path | None, openmetrics: Path | None, seed: int | None
@@ -382,21 +472,17 @@ def replay(
     prober replay my-link.yml --openmetrics my-link.om               for promtool tsdb create-blocks-from openmetrics
     """
     from prober.config import load_world
+    from prober.replay.export import replay_into
+    from prober.replay.fused import fused
     from prober.replay.run import ReplayFailed
-    from prober.replay.run import replay as replay_world
     from prober.replay.score import score
     from prober.replay.timeline import show
+    from prober.report.show import fused_json
 
     loaded = _or_exit(lambda: load_world(world))
-    with logging_to(sys.stderr, level="error"):  # what agents warn of is no one's trouble here
+    with logging_to(sys.stderr, level="error"), _progress(loaded.title) as progress:  # agents' warnings are no trouble
         try:
-            if sys.stderr.isatty():
-                with _progress(loaded.title) as progress:
-                    replayed = replay_world(
-                        loaded, seed=seed, ledger=ledger, openmetrics=openmetrics, progress=progress
-                    )
-            else:
-                replayed = replay_world(loaded, seed=seed, ledger=ledger, openmetrics=openmetrics)
+            replayed = replay_into(loaded, seed=seed, ledger=ledger, openmetrics=openmetrics, progress=progress)
         except ReplayFailed as error:
             fail(f"prober replay: {error}")
     figures = score(replayed) if to_json or with_score else None
@@ -404,14 +490,18 @@ def replay(
         assert figures is not None
         found = [outage.to_json() for outage in replayed.outages()]
         scored = {scope: one.to_json() for scope, one in figures.items()}
-        click.echo(json.dumps({"outages": found, "score": scored}, indent=2, ensure_ascii=False))
+        whole = {"outages": found, "fused": fused_json(fused(replayed)), "score": scored}
+        click.echo(json.dumps(whole, indent=2, ensure_ascii=False))
     else:
         show(replayed, figures, Console(highlight=False))
 
 
 @contextmanager
-def _progress(title: str) -> Iterator[Callable[[float], None]]:
-    """A progress bar on stderr."""
+def _progress(title: str) -> Iterator[Callable[[float], None] | None]:
+    """A progress bar on stderr, if that is a terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     from prober.ledger_cli import printable

@@ -7,7 +7,7 @@ import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from math import ceil
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from rich.console import Console
 from rich.table import Table
@@ -23,6 +23,22 @@ _FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "�
 _PIPE_COLUMNS: Final = 200
 _WIDE_COLUMNS: Final = 120
 """From this width on, nothing needs to be wrapped."""
+
+
+class Lasting(Protocol):
+    """What has a duration with bounds: one vantage's outage, or what several made of it."""
+
+    @property
+    def ongoing(self) -> bool: ...
+
+    @property
+    def duration_seconds(self) -> float | None: ...
+
+    @property
+    def duration_min_seconds(self) -> float: ...
+
+    @property
+    def duration_max_seconds(self) -> float | None: ...
 
 
 def span(seconds: float, *, smallest: int = 1) -> str:
@@ -42,7 +58,7 @@ def span(seconds: float, *, smallest: int = 1) -> str:
     return " ".join(parts) or f"0 {'s' if smallest == 1 else 'min'}"
 
 
-def duration(outage: Outage) -> str:
+def duration(outage: Lasting) -> str:
     """The headline with how far the truth may be from it: `9 h 31 min (±30 s)`.
 
     `9 h so far` while it goes on (what is certain), `at least 9 h` where a bound is missing.
@@ -59,7 +75,7 @@ def duration(outage: Outage) -> str:
     return f"{span(headline, smallest=60 if coarse else 1)} (±{_error(error)})"
 
 
-def _at_least(outage: Outage) -> str:
+def _at_least(outage: Lasting) -> str:
     """What is certain, rounded down."""
     seconds = outage.duration_min_seconds
     size = 60 if seconds >= 3_600 else 1
@@ -172,11 +188,12 @@ def as_csv(outages: Iterable[Outage]) -> str:
     writer.writerow(CSV_COLUMNS)
     for outage in outages:
         values = outage.to_json()
-        writer.writerow([_cell(values[column]) for column in CSV_COLUMNS])
+        writer.writerow([cell(values[column]) for column in CSV_COLUMNS])
     return text.getvalue()
 
 
-def _cell(value: Any) -> str | int | float:
+def cell(value: Any) -> str | int | float:
+    """A value as a cell of CSV: no text is a formula to a spreadsheet, none has control characters."""
     if value is None:
         return ""
     if isinstance(value, bool):

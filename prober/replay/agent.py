@@ -17,12 +17,11 @@ from prober.judge.records import Gap, Outage
 from prober.judge.records import Settings as JudgeSettings
 from prober.judging import HEARTBEAT_SECONDS, SNAPSHOT_SECONDS, Judging
 from prober.ledger import read_gaps, read_outages
-from prober.metrics import Exposition
 from prober.model import Observation
 from prober.probes import PROBES
 from prober.replay.clock import WorldClock
 from prober.replay.ledger import StepLedger
-from prober.replay.recording import SCRAPE_SECONDS, Recording
+from prober.replay.scrape import Scraper, Tape
 from prober.replay.truth import Fate, Span, Truth, union
 from prober.runner import Runner, _Round
 from prober.schedule import Budgets
@@ -55,6 +54,7 @@ class Witness:
     sent: dict[str, Sent]
     clock_errors: dict[str, float]  # by outage: what its times are ahead of the truth
     references_sent: int = 0
+    tape: Tape | None = None  # what was scraped of it, if somebody did
 
 
 class _Nothing:
@@ -118,16 +118,16 @@ class WorldAgent:
         seed: int,
         directory: Path,
         progress: Callable[[float], None] | None = None,
-        record: bool = False,
+        scraper: Scraper | None = None,
     ) -> None:
-        """`record`: leave what Prometheus would have scraped in `directory` too."""
+        """`scraper`: takes down what Prometheus would have scraped."""
         self.world = world
         self.vantage = world.vantages[index]
+        self._scraper = scraper
         self.truth = Truth(world, self.vantage, seed)
         self._stagger = index / len(world.vantages)
         self._directory = directory
         self._progress = progress
-        self._recording = Recording(self.vantage, world.entities) if record else None
         mine = [row for row in world.observer if row.vantage is None or self.vantage in row.vantage]
         self._absences = sorted(
             (row.begin - world.start, row.end - world.start)
@@ -145,9 +145,10 @@ class WorldAgent:
     def run(self) -> Witness:
         """Live through the world. Takes no real time but for computing. Raises LedgerError, OSError, sqlite3.Error."""
         asyncio.run(self._live())
-        if self._recording is not None:
-            self._recording.save(self._directory)
         outages = read_outages(self._directory)
+        tape = None if self._scraper is None else self._scraper.tape
+        if tape is not None:
+            tape.spool.flush()
         return Witness(
             vantage=self.vantage,
             outages=sorted(outages, key=lambda outage: (outage.start, outage.id)),
@@ -156,6 +157,7 @@ class WorldAgent:
             sent=self.sent,
             clock_errors=self._clock_errors,
             references_sent=self._references_sent,
+            tape=tape,
         )
 
     async def _live(self) -> None:
@@ -204,12 +206,12 @@ class WorldAgent:
             ledger=ledger,
         )
         await judging.restore()
-        nothing = _Nothing()
         sinks: tuple[Callable[[Observation], None], ...] = (self._observe,)
-        exposition: Exposition | None = None
-        if self._recording is not None:
-            state, exposition = self._recording.of_life(judging)
-            sinks = (*sinks, state.observe)
+        if self._scraper is not None:
+            # a killed agent's last heartbeat is its own
+            quiet_from = _last_beat(begin, end, HEARTBEAT_SECONDS) if killed else end
+            sinks += (self._scraper.attend(clock, judging, ledger, end, quiet_from),)
+        nothing = _Nothing()
         runner = WorldRunner(
             clock=clock,
             io=Io(nothing, nothing, ""),
@@ -232,12 +234,6 @@ class WorldAgent:
         if killed:  # only the last heartbeat and the last snapshot before it matter
             clock.call_at(_last_beat(begin, end, SNAPSHOT_SECONDS), judging.write_snapshot)
             clock.call_at(_last_beat(begin, end, HEARTBEAT_SECONDS), judging.write_heartbeat)
-        if self._recording is not None and exposition is not None:
-            scrape = begin + SCRAPE_SECONDS
-            while scrape < end:
-                clock.run(scrape)
-                await self._recording.scrape(exposition, clock.utc())
-                scrape += SCRAPE_SECONDS
         clock.run(end)
         if killed:
             judging.halt()

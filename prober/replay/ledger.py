@@ -83,6 +83,7 @@ class StepLedger(Ledger):
         self._unwritten_max = 2**31
         self._clock_error = clock_error
         self.errors: dict[str, float] = {}
+        self.recorded = 0  # how often events were recorded
         self._writer = StepWriter(connection, self._written)
         self._writer.put(lambda batch: batch.states.update(self._view.states))
 
@@ -99,7 +100,12 @@ class StepLedger(Ledger):
         self._note(events)
         await super().append(events)
 
+    def flush(self) -> None:
+        """Write what waits, so that the views show it."""
+        self._writer.flush()
+
     def _note(self, events: Iterable[Event]) -> None:
+        self.recorded += 1
         for event in events:
             if isinstance(event, OutageOpened | OutageUpdated | OutageClosed):
                 self.errors[event.outage.id] = self._clock_error()

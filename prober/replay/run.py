@@ -14,15 +14,16 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from prober.config.worlds import World
 from prober.judge.records import Gap, Outage
 from prober.ledger.batch import Batch, OutageEntry, write
-from prober.ledger.files import FILE_NAME, LedgerError, create, ledger_file, open_writing
+from prober.ledger.files import FILE_NAME, LedgerError, create, ledger_file, open_writing, reading
+from prober.ledger.storage import restore
 from prober.logs import logging_to
 from prober.replay.agent import Witness, WorldAgent
-from prober.replay.recording import write as write_openmetrics
+from prober.replay.scrape import KEEP_SCRAPES, Scraper
 
 WORTH_A_PROCESS: Final = 200_000
 """Regular rounds in all: starting a process takes as long as some ten thousand probes."""
@@ -68,57 +69,55 @@ def replay(
     *,
     seed: int | None = None,
     ledger: Path | None = None,
-    openmetrics: Path | None = None,
+    scrapes: Path | None = None,
+    keep_scrapes: int = KEEP_SCRAPES,
     progress: Progress | None = None,
 ) -> Replayed:
     """Let the world pass. `progress` is told the share that is done, now and then.
 
     `ledger`: where to leave the ledger, a directory or file that must not hold one yet; one of several vantages has
-    the outages and gaps of all, and nothing else. `openmetrics`: a new file for what Prometheus would have scraped.
-    Raises ReplayFailed.
+    the outages and gaps of all, and nothing else. `scrapes`: an empty directory for what is scraped of the agents; each
+    then has a tape, with a sample of each series after every change and `keep_scrapes` scrapes. Raises ReplayFailed.
     """
+    seen = Scrapes(scrapes, keep_scrapes) if scrapes is not None else None
     seed = world.seed if seed is None else seed
     file = None if ledger is None else _free(ledger)
-    record = openmetrics is not None
-    if openmetrics is not None and openmetrics.exists():
-        raise ReplayFailed(f"{openmetrics}: is there already; remove it, or name another file")
     try:
         with tempfile.TemporaryDirectory(prefix="prober-replay-") as scratch:
             directories = [Path(scratch, str(number)) for number in range(len(world.vantages))]
             rounds = sum((world.end - world.start) / check.interval_seconds for _owner, check in world.checks())
             if len(directories) > 1 and rounds * len(directories) >= WORTH_A_PROCESS and _processors() > 1:
-                witnesses = _side_by_side(world, seed, directories, progress, record)
+                witnesses = _side_by_side(world, seed, directories, progress, seen)
             else:
-                witnesses = _one_by_one(world, seed, directories, progress, record)
+                witnesses = _one_by_one(world, seed, directories, progress, seen)
             replayed = Replayed(world, seed, tuple(witnesses))
             if file is not None:
                 _leave(replayed, directories, file)
-            if openmetrics is not None:
-                _record(directories, openmetrics)
     except (OSError, sqlite3.Error, LedgerError) as error:
         raise ReplayFailed(f"cannot keep what was replayed: {error}") from error
     return replayed
 
 
-def _record(directories: Sequence[Path], path: Path) -> None:
-    """Write the recordings to `path`: all of it, or nothing."""
-    fresh = path.with_name(path.name + ".new")
-    try:
-        with fresh.open("x", encoding="utf-8") as file:
-            write_openmetrics(directories, file)
-        fresh.rename(path)
-    finally:
-        fresh.unlink(missing_ok=True)
+class Scrapes(NamedTuple):
+    """Where the agents' scrapes go, and how closely they are kept."""
+
+    directory: Path
+    keep_scrapes: int
+
+    def of(self, world: World, index: int) -> Scraper:
+        """The scraper of one vantage."""
+        return Scraper(world, world.vantages[index], self.directory / f"{index}.samples", self.keep_scrapes)
 
 
 def _one_by_one(
-    world: World, seed: int, directories: Sequence[Path], progress: Progress | None, record: bool
+    world: World, seed: int, directories: Sequence[Path], progress: Progress | None, scrapes: Scrapes | None
 ) -> list[Witness]:
     count = len(directories)
     witnesses = []
     for index, directory in enumerate(directories):
         report = None if progress is None else _share_of(progress, index, count)
-        witnesses.append(WorldAgent(world, index, seed, directory, report, record).run())
+        scraper = None if scrapes is None else scrapes.of(world, index)
+        witnesses.append(WorldAgent(world, index, seed, directory, report, scraper).run())
     return witnesses
 
 
@@ -134,7 +133,7 @@ def _processors() -> int:
 
 
 def _side_by_side(
-    world: World, seed: int, directories: Sequence[Path], progress: Progress | None, record: bool
+    world: World, seed: int, directories: Sequence[Path], progress: Progress | None, scrapes: Scrapes | None
 ) -> list[Witness]:
     context = multiprocessing.get_context("spawn")
     waiting = list(range(len(directories)))
@@ -147,7 +146,7 @@ def _side_by_side(
                 index = waiting.pop(0)
                 ours, theirs = context.Pipe(duplex=False)
                 process = context.Process(
-                    target=_in_process, args=(theirs, world, index, seed, directories[index], record), daemon=True
+                    target=_in_process, args=(theirs, world, index, seed, directories[index], scrapes), daemon=True
                 )
                 process.start()
                 theirs.close()
@@ -178,10 +177,13 @@ def _side_by_side(
     return [witnesses[index] for index in range(len(directories))]
 
 
-def _in_process(pipe: Connection, world: World, index: int, seed: int, directory: Path, record: bool) -> None:
+def _in_process(
+    pipe: Connection, world: World, index: int, seed: int, directory: Path, scrapes: Scrapes | None
+) -> None:
     try:
         with logging_to(sys.stderr, level="error"):
-            pipe.send(WorldAgent(world, index, seed, directory, pipe.send, record).run())
+            scraper = None if scrapes is None else scrapes.of(world, index)
+            pipe.send(WorldAgent(world, index, seed, directory, pipe.send, scraper).run())
     except (OSError, sqlite3.Error, LedgerError) as error:
         pipe.send(str(error))
     except KeyboardInterrupt:
@@ -214,5 +216,13 @@ def _leave(replayed: Replayed, directories: Sequence[Path], file: Path) -> None:
         batch.add_outage(OutageEntry(outage))
     for gap in replayed.gaps():
         batch.add_gap(gap)
+    # What was watched, and until when: what a report must know to tell "never down" from "not watched".
+    for directory in directories:
+        with reading(directory / FILE_NAME) as connection:
+            kept = restore(connection)
+        batch.heartbeat = kept.last_heartbeat
+        batch.states |= {
+            key: row for key, row in kept.states.items() if key not in batch.states or row.state in ("up", "down")
+        }
     with closing(open_writing(file)) as connection:
         write(connection, batch)

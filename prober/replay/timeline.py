@@ -15,6 +15,7 @@ from prober.judge.records import Outage, OutageClass
 from prober.ledger_cli import print_outages, printable, span, when
 from prober.model import Target
 from prober.replay.agent import CELLS, Sent, Witness
+from prober.replay.fused import fused_lines
 from prober.replay.run import Replayed
 from prober.replay.score import Figures
 
@@ -63,6 +64,11 @@ def show(replayed: Replayed, figures: Mapping[str, Figures] | None, console: Con
         if more := len(witness.outages) - len(shown):
             records = "1 record" if more == 1 else f"{more} records"
             console.print(Text(f"{records} of their targets and checks not listed; --json has all", style="dim"))
+    if len(replayed.witnesses) > 1:
+        console.print()
+        console.print(Text("all vantages together", style="bold"))
+        for row in fused_lines(replayed):
+            console.print(Text(row), soft_wrap=True)
     if figures is not None:
         console.print()
         print_score(figures, console)

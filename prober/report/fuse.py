@@ -1,24 +1,31 @@
 """The outages of one scope as several vantages saw them, made one record. Pure: times are Unix seconds.
 
-A vantage that sees has a vote; one that is blind (offline, stopped) has none. While all votes say down it is an
-`outage`; while they disagree it is a `peninsula` (Baltra and Heidemann, "What is the Internet? Partial connectivity",
-2021: reachable from some of the network and not from the rest). Vantages whose bounds have a moment in common saw the
-same beginning (or end): it lies in what their bounds have in common, which is the less the better they are staggered.
-Where bounds contradict each other the vantages do differ, and nothing is averaged.
+A vantage that sees has a vote; one that is blind (offline, stopped, not yet there) has none. While all votes say down
+it is an `outage`; while they disagree it is a `peninsula` (Baltra and Heidemann, "What is the Internet? Partial
+connectivity", 2021: reachable from some of the network and not from the rest), and it stays one while the vantage that
+reached it has merely lost its sight. While nobody sees, what was known is held.
+
+Vantages whose bounds have a moment in common saw the same beginning (or end): it lies in what their bounds have in
+common, which is the less the better they are staggered. Where bounds contradict each other the vantages do differ, and
+nothing is averaged.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from math import inf
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from prober.judge.records import Onset, Outage, OutageClass
+from prober.report.spans import Span, union
 
-Span: TypeAlias = tuple[float, float]
 Kind: TypeAlias = Literal["outage", "peninsula"]
+
+LOOK_BACK: Final = 64
+"""Groups of edges that are compared with the next one: bounds overlap with neighbours only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +58,25 @@ class Fused:
     up: tuple[str, ...]  # that reached it meanwhile
     blind: tuple[str, ...]  # that could not see for some of it
     witnesses: tuple[Outage, ...] = field(repr=False)
+    certain_until: float = -inf  # of one that goes on: how far it is certain so far
     unobserved_seconds: float = 0.0  # while nobody could see
 
     @property
-    def duration_seconds(self) -> float | None:
-        """The headline; None while it goes on."""
-        return None if self.end is None else max(0.0, self.end.at - self.start.at)
+    def ongoing(self) -> bool:
+        """Whether it goes on."""
+        return self.end is None
 
     @property
-    def duration_min_seconds(self) -> float | None:
-        """The shortest duration that the bounds allow; None while it goes on."""
-        return None if self.end is None else max(0.0, self.end.after - self.start.by)
+    def duration_seconds(self) -> float | None:
+        """The headline; None while it goes on, and where nobody knows when it ended."""
+        if self.end is None or self.end.by == inf:
+            return None
+        return max(0.0, self.end.at - self.start.at)
+
+    @property
+    def duration_min_seconds(self) -> float:
+        """The shortest duration that the bounds allow (of one that goes on: so far)."""
+        return max(0.0, (self.certain_until if self.end is None else self.end.after) - self.start.by)
 
     @property
     def duration_max_seconds(self) -> float | None:
@@ -80,54 +95,86 @@ class Fused:
         """The earliest that any vantage noticed."""
         return min((one.degraded_since for one in self.witnesses if one.degraded_since is not None), default=None)
 
-    def outage_class(self, now: float) -> OutageClass:
-        """`outage` if even the shortest duration is longer than what witnesses call a blip; `now` is the end so far."""
-        certain = now - self.start.by if self.end is None else self.end.after - self.start.by
+    @property
+    def outage_class(self) -> OutageClass:
+        """`outage` if even the shortest duration reaches what every witness calls more than a blip."""
         blip = max((one.blip_seconds for one in self.witnesses), default=60.0)
-        return OutageClass.OUTAGE if certain >= blip else OutageClass.BLIP
+        return OutageClass.OUTAGE if self.duration_min_seconds >= blip else OutageClass.BLIP
 
 
 def fuse(sights: Iterable[Sight], *, until: float) -> list[Fused]:
     """The fused records of one scope, oldest first. Beyond `until` nothing is known."""
     sights = sorted(sights, key=lambda sight: sight.vantage)
     downs = _downs(sights)
-    moments = {until}
-    for down in downs:
-        moments |= {down.start.at, until if down.end is None else down.end.at}
-    for sight in sights:
-        moments |= {edge for span in sight.blind for edge in span}
+    blind = {sight.vantage: _Blind(sight) for sight in sights}
+    moments = {until, *(down.start.at for down in downs)}
+    moments |= {down.end.at for down in downs if down.end is not None}
+    moments |= {edge for one in blind.values() for span in one.spans for edge in span}
     runs: list[_Run] = []
     previous: Kind | None = None
-    known = sorted(moment for moment in moments if moment <= until)
+    last_vote: dict[str, bool] = {}  # vantage -> whether it reached it
+    unseen_since: float | None = None  # since when nobody sees
+    coming = sorted(downs, key=lambda down: down.start.at, reverse=True)
+    holding: list[_Down] = []
+    known = sorted(moment for moment in moments if -inf < moment <= until)
     for begin, end in pairwise(known):
         middle = (begin + end) / 2
-        blind = {sight.vantage for sight in sights if any(a <= middle < b for a, b in sight.blind)}
-        open_ = [down for down in downs if down.holds(middle)]
-        voting = [down for down in open_ if down.vantage not in blind]
-        said_down = {down.vantage for down in voting}
-        said_up = {sight.vantage for sight in sights} - blind - said_down
+        while coming and coming[-1].start.at <= middle:
+            holding.append(coming.pop())
+        holding = [down for down in holding if down.end is None or middle < down.end.at]
+        cannot = {vantage for vantage, one in blind.items() if one.at(middle)}
+        said_down = {down.vantage for down in holding} - cannot
+        said_up = blind.keys() - cannot - said_down
         kind: Kind | None
-        if not said_down and not said_up:
-            kind = previous if open_ else None  # nobody sees: what was known is held
-        elif said_down:
-            kind = "peninsula" if said_up else "outage"
-        else:
+        if said_down or said_up:
+            unseen_since = None
             kind = None
+            if said_down:
+                # who reached it has merely lost its sight: nothing says that it changed
+                lost = previous == "peninsula" and any(last_vote.get(vantage) for vantage in cannot)
+                kind = "peninsula" if said_up or lost else "outage"
+            last_vote |= dict.fromkeys(said_down, False) | dict.fromkeys(said_up, True)
+        else:
+            unseen_since = begin if unseen_since is None else unseen_since
+            kind = previous if holding else None
+            if any(down.start.at >= unseen_since for down in holding):
+                kind = kind or "outage"  # its headline lies where nobody saw; who came back found it down
         if kind is not None:
             if previous is not kind or not runs:
                 runs.append(_Run(kind, begin))
-            run = runs[-1]
-            run.end = end
-            run.down |= said_down
-            run.up |= said_up
-            run.blind |= blind
-            run.downs |= {id(down): down for down in open_}
-            run.unobserved += 0.0 if said_down or said_up else end - begin
+            runs[-1].go_on(end, said_down, said_up, cannot, holding)
+        if previous is not None and kind is not None and previous is not kind:
+            # who was blind came back and reaches it, and may have done so all the time
+            runs[-2].doubted = bool(said_up & runs[-2].blind)
         previous = kind
-    return [_fused(run, until) for run in runs]
+    edges = {down.start.at: down.start for down in downs}
+    edges |= {down.end.at: down.end for down in downs if down.end is not None}
+    return [_fused(run, edges, until) for run in runs]
 
 
-@dataclass(slots=True)
+class _Blind:
+    """When a vantage has no vote on this scope."""
+
+    def __init__(self, sight: Sight) -> None:
+        spans = list(sight.blind)
+        outages = sorted(sight.outages, key=lambda outage: outage.start)
+        for outage, later in zip_longest(outages, outages[1:]):
+            if not outage.ongoing and outage.ended_by is None:  # abandoned: it was watched no longer
+                again = inf if later is None else later.start if later.started_after is None else later.started_after
+                spans.append((outage.ended_after, again))
+        for earlier, outage in zip([None, *outages], outages):  # noqa: B905
+            if outage.started_after is None:  # never seen up before
+                since = -inf if earlier is None else earlier.ended_after if earlier.end is None else earlier.end
+                spans.append((since, outage.start))
+        self.spans = union(spans)
+        self._begins = [begin for begin, _ in self.spans]
+
+    def at(self, moment: float) -> bool:
+        place = bisect_right(self._begins, moment) - 1
+        return place >= 0 and moment < self.spans[place][1]
+
+
+@dataclass(slots=True, eq=False)
 class _Down:
     """One vantage's outage, with edges that it shares with those who saw the same."""
 
@@ -135,9 +182,6 @@ class _Down:
     outage: Outage
     start: Edge
     end: Edge | None
-
-    def holds(self, moment: float) -> bool:
-        return self.start.at <= moment and (self.end is None or moment < self.end.at)
 
 
 @dataclass(slots=True)
@@ -152,6 +196,19 @@ class _Run:
     blind: set[str] = field(default_factory=set)
     downs: dict[int, _Down] = field(default_factory=dict)
     unobserved: float = 0.0
+    seen_until: float = -inf  # how far somebody who saw said so
+    doubted: bool = False
+
+    def go_on(self, end: float, down: set[str], up: set[str], blind: set[str], holding: Iterable[_Down]) -> None:
+        begin, self.end = self.end or self.begin, end
+        self.down |= down
+        self.up |= up
+        self.blind |= blind
+        self.downs |= {id(one): one for one in holding}
+        if down or up:
+            self.seen_until = end
+        else:
+            self.unobserved += end - begin
 
 
 def _downs(sights: Sequence[Sight]) -> list[_Down]:
@@ -160,14 +217,20 @@ def _downs(sights: Sequence[Sight]) -> list[_Down]:
         for sight in sights
         for outage in sight.outages
     ]
-    for group in _same([(down.vantage, down.start, down) for down in found]):
-        edge = _common([down.start for down in group], start=True)
-        for down in group:
+    starts = [_Group(down, down.start) for down in found]
+    for group in _same(starts):
+        edge = _common_start(group)
+        for down in group.members:
             down.start = edge
-    for group in _same([(down.vantage, down.end, down) for down in found if down.end is not None]):
-        edge = _common([down.end for down in group if down.end is not None], start=False)
-        for down in group:
+    ends = [_Group(down, down.end) for down in found if down.end is not None]
+    for group in _same(ends):
+        edge = _common_end(group)
+        for down in group.members:
             down.end = edge
+    for down in found:  # bounds that are wide may leave an end before its start
+        if down.end is not None and down.end.at < down.start.at:
+            at = min(max(down.start.at, down.end.after), down.end.by)
+            down.end = Edge(down.end.after, down.end.by, at)
     return found
 
 
@@ -184,54 +247,86 @@ def _end_of(outage: Outage, skew: float) -> Edge | None:
     return Edge(outage.ended_after - skew, by, outage.ended_after if outage.end is None else outage.end)
 
 
-def _same(edges: Iterable[tuple[str, Edge, _Down]]) -> Iterable[list[_Down]]:
-    """Groups of edges, at most one a vantage, that have a moment in common."""
-    groups: list[tuple[float, float, set[str], list[_Down]]] = []
-    for vantage, edge, down in sorted(edges, key=lambda item: (item[1].at, item[0])):
-        best: int | None = None
-        for place in range(len(groups) - 1, max(-1, len(groups) - 9), -1):
-            after, by, vantages, _members = groups[place]
-            if vantage not in vantages and max(after, edge.after) < min(by, edge.by):
-                best = place
-                break
-        if best is None:
-            groups.append((edge.after, edge.by, {vantage}, [down]))
+class _Group:
+    """Edges, at most one a vantage, that have a moment in common."""
+
+    __slots__ = ("after", "at", "by", "members", "vantages")
+
+    def __init__(self, down: _Down, edge: Edge) -> None:
+        self.after, self.by, self.at = edge.after, edge.by, edge.at
+        self.vantages = {down.vantage}
+        self.members = [down]
+
+    def fits(self, other: _Group) -> bool:
+        if not self.vantages.isdisjoint(other.vantages) or max(self.after, other.after) >= min(self.by, other.by):
+            return False
+        if -inf in (self.after, other.after) or inf in (self.by, other.by):
+            # An open bound has a moment in common with anything; so these must have been down at the same time.
+            return all(_met(one.outage, another.outage) for one in self.members for another in other.members)
+        return True
+
+    def add(self, other: _Group) -> None:
+        self.after, self.by = max(self.after, other.after), min(self.by, other.by)
+        self.vantages |= other.vantages
+        self.members += other.members
+
+
+def _met(one: Outage, other: Outage) -> bool:
+    """Whether each was still down when the other certainly was."""
+
+    def last(outage: Outage) -> float:
+        return inf if outage.ongoing else outage.ended_after if outage.ended_by is None else outage.ended_by
+
+    return one.started_by <= last(other) and other.started_by <= last(one)
+
+
+def _same(edges: Iterable[_Group]) -> list[_Group]:
+    """Those that have a moment in common made one: each joins the nearest that fits."""
+    groups: list[_Group] = []
+    for edge in sorted(edges, key=lambda group: (group.at, group.after, group.by, group.members[0].vantage)):
+        fitting = next((group for group in reversed(groups[-LOOK_BACK:]) if group.fits(edge)), None)
+        if fitting is None:
+            groups.append(edge)
         else:
-            after, by, vantages, members = groups[best]
-            groups[best] = (max(after, edge.after), min(by, edge.by), vantages | {vantage}, [*members, down])
-    return [members for _after, _by, _vantages, members in groups]
+            fitting.add(edge)
+    return groups
 
 
-def _common(edges: Sequence[Edge], *, start: bool) -> Edge:
-    """What is left when all are right: the intersection. The headline lies between the raw neighbours of all."""
-    if len(edges) == 1:
-        return edges[0]
-    after, by = max(edge.after for edge in edges), min(edge.by for edge in edges)
-    if start:
-        # a headline is the middle of last_ok and the first failure: the failure is as far behind it
-        raw = [2 * edge.at - edge.after for edge in edges if edge.after > -inf]
-        near = min((moment for moment in raw if moment > after), default=None)
-        at = (after + near) / 2 if near is not None and after > -inf else min(edge.at for edge in edges)
-    else:
-        raw = [2 * edge.at - edge.by for edge in edges if edge.by < inf]
-        near = max((moment for moment in raw if moment < by), default=None)
-        at = (by + near) / 2 if near is not None and by < inf else max(edge.at for edge in edges)
-    return Edge(after, by, min(max(at, after), by))
+def _common_start(group: _Group) -> Edge:
+    """What is left when all are right; the headline lies between the last answer and the next failure of all."""
+    outages = [down.outage for down in group.members]
+    answers = [one.started_after for one in outages if one.started_after is not None]
+    if len(outages) == 1 or not answers:
+        return Edge(group.after, group.by, min(down.start.at for down in group.members))
+    # a vantage's headline is the middle of its last answer and its first failure: that is as far behind it
+    answer = max(answers)
+    failures = [2 * one.start - one.started_after for one in outages if one.started_after is not None]
+    failure = min((moment for moment in failures if moment > answer), default=group.by)
+    return Edge(group.after, group.by, min(max((answer + failure) / 2, group.after), group.by))
 
 
-def _fused(run: _Run, until: float) -> Fused:
-    downs = sorted(run.downs.values(), key=lambda down: (down.start.at, down.vantage))
-    starts = [down.start for down in downs if down.start.at == run.begin]
-    # it began with something else than an outage of its own: a dissenter went blind, or came back
-    start = starts[0] if starts else Edge(max(down.start.after for down in downs), run.begin, run.begin)
-    ends = [down.end for down in downs if down.end is not None and down.end.at == run.end]
-    end: Edge | None
-    if ends:
-        end = ends[0]
-    elif run.end >= until:
-        end = None
-    else:
-        end = Edge(run.begin, run.end, run.end)
+def _common_end(group: _Group) -> Edge:
+    outages = [down.outage for down in group.members]
+    known = [(one.end, one.ended_by) for one in outages if one.end is not None and one.ended_by is not None]
+    if len(outages) == 1 or not known:
+        return Edge(group.after, group.by, max(down.end.at for down in group.members if down.end is not None))
+    answer = min(by for _, by in known)
+    failures = [2 * at - by for at, by in known]
+    failure = max((moment for moment in failures if moment < answer), default=group.after)
+    return Edge(group.after, group.by, min(max((answer + failure) / 2, group.after), group.by))
+
+
+def _fused(run: _Run, edges: Mapping[float, Edge], until: float) -> Fused:
+    witnesses = sorted(run.downs.values(), key=lambda down: (down.start.at, down.vantage))
+    start = edges.get(run.begin)
+    if start is None:  # a dissenter went blind, or who was blind came back: for those who see it begins here
+        after = max((down.start.after for down in witnesses), default=-inf)
+        by = max(run.begin, min((down.start.by for down in witnesses), default=run.begin))
+        start = Edge(min(after, run.begin), by, run.begin)
+    end = edges.get(run.end)
+    if end is None and run.end < until:
+        end = Edge(run.begin if run.doubted else run.seen_until, run.end, run.end)
+    ongoing = [down.outage for down in witnesses if down.outage.ongoing]
     return Fused(
         run.kind,
         start,
@@ -239,6 +334,7 @@ def _fused(run: _Run, until: float) -> Fused:
         tuple(sorted(run.down)),
         tuple(sorted(run.up)),
         tuple(sorted(run.blind)),
-        tuple(down.outage for down in downs),
-        run.unobserved,
+        tuple(down.outage for down in witnesses),
+        certain_until=max((one.ended_after for one in ongoing), default=-inf),
+        unobserved_seconds=run.unobserved,
     )

@@ -1,0 +1,71 @@
+"""`prober report`: from where, from when to when, in what form."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from prober.judge.records import Scope
+from prober.ledger_cli import span
+from prober.report.history import from_prometheus
+from prober.report.ledgers import from_ledgers
+from prober.report.prometheus import Access, Prometheus
+from prober.report.report import ORDER, Report, Vantage, report, with_skew
+
+PROMETHEUS_SINCE_SECONDS: Final = 30 * 86_400.0
+"""How far back a Prometheus is asked unless `--since` says otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked for. Times are Unix seconds."""
+
+    since: float | None = None
+    until: float | None = None
+    scopes: tuple[Scope, ...] = ()
+    name: str | None = None
+    skew_seconds: float = 0.0
+
+
+def of_ledgers(paths: Sequence[Path], question: Question) -> Report:
+    """The report over these ledgers. Raises LedgerError."""
+    if question.skew_seconds:
+        words = f"clocks were taken to be off by {span(question.skew_seconds)} at most (--clock-skew)"
+    else:
+        words = "clocks were taken as right; --clock-skew says by how much they may be off"
+    notes = [f"a ledger does not say how far its vantage's clock was off: {words}."]
+    return _report(from_ledgers(paths), question, question.since, question.until, notes)
+
+
+def of_prometheus(access: Access, question: Question) -> Report:
+    """The report over what a Prometheus has. Raises PrometheusError."""
+    until = time.time() if question.until is None else min(question.until, time.time())
+    since = until - PROMETHEUS_SINCE_SECONDS if question.since is None else question.since
+    vantages, notes = asyncio.run(_asked(access, since, until, question.scopes, question.name))
+    if any(ORDER[scope] >= ORDER["target"] for scope in question.scopes):
+        notes.append("Prometheus does not hold the bounds of targets and checks; ledgers do (--ledger).")
+    return _report(vantages, question, since, until, notes)
+
+
+async def _asked(
+    access: Access, since: float, until: float, scopes: Collection[Scope], name: str | None
+) -> tuple[list[Vantage], list[str]]:
+    async with Prometheus(access) as server:
+        return await from_prometheus(server, since=since, until=until, scopes=scopes, name=name)
+
+
+def _report(
+    vantages: Sequence[Vantage], question: Question, since: float | None, until: float | None, notes: Sequence[str]
+) -> Report:
+    return report(
+        with_skew(vantages, question.skew_seconds),
+        since=since,
+        until=until,
+        scopes=question.scopes,
+        name=question.name,
+        notes=notes,
+    )

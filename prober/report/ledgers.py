@@ -1,0 +1,93 @@
+"""Ledgers as vantages: their records, and when their agents watched what."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from pathlib import Path
+
+from prober.judge.records import Gap, Outage
+from prober.ledger import LedgerError, read_gaps, read_outages
+from prober.ledger.files import broken, ledger_file, passing, reading
+from prober.ledger.storage import Restored, restore
+from prober.report.report import ORDER, Key, Vantage
+from prober.report.spans import Span
+
+REPLAY_BOOT = "replay"
+"""What a replay's ledger has for the id of a boot; one may hold the records of several vantages."""
+
+
+def from_ledgers(paths: Iterable[Path]) -> list[Vantage]:
+    """The vantages whose ledgers these files or directories are. Raises LedgerError."""
+    found: dict[str, Vantage] = {}
+    for path in paths:
+        for vantage in _vantages(path):
+            if vantage.name in found:
+                raise LedgerError(
+                    f"{ledger_file(path)}: there is a vantage {vantage.name} in another of these ledgers already; "
+                    "give each agent a name of its own (vantage: in the settings), or name each ledger once"
+                )
+            found[vantage.name] = vantage
+    return list(found.values())
+
+
+def _vantages(path: Path) -> list[Vantage]:
+    file = ledger_file(path)
+    outages, gaps, kept = read_outages(path), read_gaps(path), _restored(file)
+    beat = kept.last_heartbeat
+    names = {one.vantage for one in outages} | {one.vantage for one in gaps}
+    times = [outage.ended_after if outage.ended_by is None else outage.ended_by for outage in outages]
+    times += [gap.begin if gap.end is None else gap.end for gap in gaps]
+    begins = [outage.start for outage in outages] + [gap.begin for gap in gaps]
+    last = max([*times, *([beat.utc] if beat is not None else [])], default=0.0)
+    first = min([*begins, *([beat.utc - beat.elapsed] if beat is not None else [])], default=last)
+    seen = _seen(kept, first, last)
+    if beat is None or beat.boot_id != REPLAY_BOOT:
+        # one agent: if its vantage was renamed, the older records are its own, too
+        newest: list[Outage | Gap] = [*outages[:1], *gaps[:1]]
+        name = max(newest, key=_begin).vantage if newest else str(file.parent.name or file.name)
+        return [Vantage(name, tuple(outages), tuple(gaps), first, last, seen=seen)]
+    if not names:
+        names = {str(file.parent.name or file.name)}
+    return [
+        Vantage(
+            name,
+            tuple(one for one in outages if one.vantage == name),
+            tuple(one for one in gaps if one.vantage == name),
+            first,
+            last,
+            seen=seen,
+        )
+        for name in sorted(names)
+    ]
+
+
+def _begin(record: Outage | Gap) -> float:
+    return record.start if isinstance(record, Outage) else record.begin
+
+
+def _restored(file: Path) -> Restored:
+    try:
+        with reading(file) as connection:
+            return restore(connection)
+    except (sqlite3.Error, OSError) as error:
+        if isinstance(error, OSError) or passing(error):
+            raise LedgerError(f"{file}: cannot be read ({error})") from None
+        raise broken(file, error) from None
+
+
+def _seen(kept: Restored, first: float, last: float) -> dict[Key, tuple[Span, ...]] | None:
+    """When each scope was watched: from when it was configured on, unless it never was seen; None: not known."""
+    beat = kept.last_heartbeat
+    if beat is None or not kept.states:
+        return None
+    found: dict[Key, tuple[Span, ...]] = {}
+    for (scope, name), row in kept.states.items():
+        if row.up_seconds + row.down_seconds <= 0 and row.state not in ("up", "down"):
+            continue  # never seen up: its agent has no say
+        now = row if row.state is None else row.at(beat.elapsed)
+        end = beat.utc - (beat.elapsed - now.since)
+        begin = end - (now.up_seconds + now.down_seconds + now.unknown_seconds)
+        watched = ((max(first, begin), last if row.state is not None else min(last, end)),)
+        found |= {(known, name): watched for known in ORDER if known == scope}
+    return found
