@@ -327,7 +327,7 @@ class Judging:
     def write_snapshot(self, prepared: dict[str, Any] | None = None) -> None:
         """All that the judge knows, for the next start."""
         state = self.judge.snapshot(history=self._with_history, prepared=prepared)
-        self.ledger.snapshot(state | {"version": SNAPSHOT_VERSION}, self._clock.utc())
+        self.ledger.snapshot(state | {"version": SNAPSHOT_VERSION, "vantage": self.judge.vantage}, self._clock.utc())
 
     @property
     def _with_history(self) -> bool:

@@ -101,10 +101,17 @@ def when(utc: float) -> str:
 
 
 def outages_table(outages: Iterable[Outage], *, width: int) -> Table:
-    """A table that fits into `width` characters; from 80 on without cutting anything but long names."""
+    """A table that fits into `width` characters; from 80 on without cutting anything but long names.
+
+    With a column for the vantage if there are several.
+    """
+    outages = list(outages)
+    several = len({outage.vantage for outage in outages}) > 1
     wide = width >= _WIDE_COLUMNS
     table = Table(box=None, pad_edge=False, padding=(0, 2 if wide else 1, 0, 0), header_style="bold")
     table.add_column("start (UTC)", no_wrap=wide, min_width=10)
+    if several:
+        table.add_column("vantage", overflow="fold")
     table.add_column("scope", no_wrap=True)
     table.add_column("name", overflow="fold", ratio=None if wide else 1)
     table.add_column("duration", no_wrap=wide, min_width=12)
@@ -114,6 +121,7 @@ def outages_table(outages: Iterable[Outage], *, width: int) -> Table:
     for outage in outages:
         table.add_row(
             Text(when(outage.start)),
+            *([Text(printable(outage.vantage))] if several else []),
             Text(outage.scope),
             Text(printable(outage.name), style="bold"),
             Text(duration(outage), style="bold red" if outage.ongoing else ""),
@@ -144,8 +152,11 @@ def print_outages(outages: Sequence[Outage], gaps: Sequence[Gap], console: Conso
         page.print(outages_table(outages, width=page.width))
     else:
         console.print("no outages", highlight=False)
-    if line := blind_line(gaps):
-        console.print(Text(line, style="dim"), soft_wrap=True)
+    vantages = sorted({outage.vantage for outage in outages} | {gap.vantage for gap in gaps})
+    for vantage in vantages:
+        if line := blind_line(gap for gap in gaps if gap.vantage == vantage):
+            where = f"{printable(vantage)}: " if len(vantages) > 1 else ""
+            console.print(Text(f"{where}{line}", style="dim"), soft_wrap=True)
 
 
 def blind_line(gaps: Iterable[Gap]) -> str:

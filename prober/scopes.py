@@ -95,6 +95,11 @@ def _past(bound: str) -> Callable[[Judging, ScopeView], Iterable[tuple[Labels, f
     return read
 
 
+def _past_seconds(judging: Judging, view: ScopeView) -> Iterator[tuple[Labels, float]]:
+    for outage in judging.ledger.past(view.scope, view.name):
+        yield label("outage", rfc3339(outage.start) or ""), outage.duration_seconds or 0.0
+
+
 SCOPE_FAMILIES: Final[tuple[ScopeFamily, ...]] = (
     ScopeFamily("prober_up", "gauge", "The last verdict: 1 up, 0 down; held while nothing is known", _up),
     ScopeFamily("prober_observed", "gauge", "Whether anything is known now; 0 while unknown", _observed),
@@ -150,6 +155,13 @@ SCOPE_FAMILIES: Final[tuple[ScopeFamily, ...]] = (
         "gauge",
         "Of the same outages: since when loss or round trips had risen before (onset progressive); 0: abrupt",
         _past("degraded_since"),
+        ("outage",),
+    ),
+    ScopeFamily(
+        "prober_past_outage_seconds",
+        "gauge",
+        "Of the same outages: how long it lasted (headline, from the start that the label says); 0: not known",
+        _past_seconds,
         ("outage",),
     ),
 )

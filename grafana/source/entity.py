@@ -39,6 +39,8 @@ from grafana.source.series import (
     SCOPE_LABELS,
     STEP,
     last_duration,
+    last_headline,
+    quoted,
     running,
     started,
     state_now,
@@ -117,9 +119,10 @@ SEEN_BY = stat(
 
 LAST = stat(
     "Last outage that ended",
-    "How long it lasted, between the middles of the bounds; below, the least and the most that the bounds allow.",
+    "How long it lasted, as the vantages' ledgers say (the mean of their headlines); beside it, the least and the most "
+    "that the bounds allow.",
     [
-        now(last_duration("middle", WHOLE), "lasted"),
+        now(last_headline(WHOLE), "lasted"),
         now(last_duration("least", WHOLE), "at least"),
         now(last_duration("most", WHOLE), "at most"),
     ],
@@ -221,29 +224,29 @@ RTT = lines(
 )
 
 
-def past(bound: str, selector: str) -> str:
-    """A bound of the outages that vantages remember, also if they have been gone for a day; Unix seconds, 0: not known.
+def past(what: str, selector: str) -> str:
+    """A figure of the outages that vantages remember, also if they have been gone for a day; seconds, 0: not known.
 
     The whole time range would be hundreds of millions of samples.
     """
-    series = f"prober_past_outage_{bound}_timestamp_seconds{{{selector}}}"
+    series = f"prober_past_outage_{what}{{{selector}}}"
     return f"max by (vantage, outage, {SCOPE_LABELS}) (last_over_time({series}[1d]))"
 
 
 def recorded(title: str, selector: str, *columns: Column) -> Panel:
     """A table of outages with their bounds."""
-    after, by, ended_after, ended_by = (f"({past(bound, selector)} > 0)" for bound, _ in BOUNDS)
+    after, by, ended_after, ended_by = (f"({past(f'{bound}_timestamp_seconds', selector)} > 0)" for bound, _ in BOUNDS)
     return table(
         title,
         "From each vantage's ledger, the newest 20 of each scope that have ended. The truth lies between `after` and "
-        "`by`; the duration between `at least` and `at most`, and is counted between the middles. Worse since: loss or "
-        "round trips had risen before (progressive), else the onset was abrupt. Times are UTC.",
+        "`by`, the duration between `at least` and `at most`; `Duration` is the ledger's headline. Worse since: loss "
+        "or round trips had risen before (progressive), else the onset was abrupt. Times are UTC.",
         [
             *(rows(f"{MILLISECONDS} * {bound}") for bound in (after, by, ended_after, ended_by)),
-            rows(f"({ended_after} + {ended_by}) / 2 - (({after} + {by}) / 2 or {by})"),
+            rows(quoted(f"{past('seconds', selector)} > 0")),
             rows(f"clamp_min({ended_after} - {by}, 0)"),
             rows(f"{ended_by} - {after}"),
-            rows(f"{MILLISECONDS} * {past('degraded_since', selector)}"),
+            rows(f"{MILLISECONDS} * {past('degraded_since_timestamp_seconds', selector)}"),
         ],
         [
             *columns,

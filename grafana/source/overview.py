@@ -23,6 +23,7 @@ from grafana.source.series import (
     BOUNDS,
     availability,
     last_duration,
+    last_headline,
     last_outage,
     observed_seconds,
     ongoing,
@@ -89,7 +90,7 @@ VANTAGES = stat(
 
 ONGOING = table(
     "Ongoing outages",
-    "What is down at the end of the time range, for how long (from the middle of the bounds of its start) and between "
+    "What is down at the end of the time range, for how long (from its likeliest start) and between "
     "which times it began. Down at: vantages that say so now; 0 while nobody can see, then the verdict is held. Worse "
     "since: loss or round trips had risen before (a progressive onset).",
     [
@@ -127,10 +128,10 @@ TIMELINE = states(
 LAST = table(
     "Last outage of each",
     "The newest outage that has ended, with the bounds between which it began and ended: the truth lies inside them. "
-    "Duration: between their middles.",
+    "Duration: the headline of the vantages' ledgers, their mean.",
     [
         *(rows(f"{MILLISECONDS} * (({last_outage(bound, by, CHOSEN)}) > 0)") for bound, by in BOUNDS),
-        rows(last_duration("middle", CHOSEN)),
+        rows(last_headline(CHOSEN)),
         rows(last_duration("least", CHOSEN)),
         rows(last_duration("most", CHOSEN)),
     ],

@@ -148,7 +148,7 @@ def running_stat(seconds: str) -> Panel:
     """How long an outage has lasted; `seconds`: the expression for it, 0 where there is none."""
     return stat(
         "Ongoing outage",
-        "How long it has lasted, from the middle of the bounds of its start.",
+        "How long it has lasted, from its likeliest start.",
         [now(seconds)],
         unit=SPAN,
         decimals=1,

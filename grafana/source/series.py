@@ -160,11 +160,23 @@ def votes(kind: str, selector: str) -> str:
     return f"{per_scope(f'{recorded}{{{selector}}}')} or {agents}"
 
 
+def quoted(seconds: str) -> str:
+    """A duration as people quote it, from an hour on to the minute: Grafana would cut 9 h 30 min 58 s to 9 h 30 min."""
+    return f"(round({seconds}, 60) >= 3600 or round({seconds}))"
+
+
+def last_headline(selector: str) -> str:
+    """How long the last outage was; absent: not known. Without rules: as the vantage says that saw it end last."""
+    mine = f"{selector}, {UNRECORDED}"
+    ended = f"prober_past_outage_ended_by_timestamp_seconds{{{mine}}}"
+    newest = f"({ended} == on ({SCOPE_LABELS}) group_left () {per_scope(ended)})"
+    agents = per_scope(f"prober_past_outage_seconds{{{mine}}} and on ({SCOPE_LABELS}, vantage, outage) {newest}")
+    return quoted(f"({per_scope(f'scope:prober_last_outage_seconds:quorum{{{selector}}}')} or {agents}) > 0")
+
+
 def last_duration(kind: str, selector: str) -> str:
-    """How long the last outage was: at `least`, at `most`, or between the `middle` of its bounds; absent: not known."""
+    """How long the last outage was at `least` or at `most`, as its bounds say; absent: not known."""
     after, by, ended_after, ended_by = (f"(({last_outage(*bound, selector)}) > 0)" for bound in BOUNDS)
     if kind == "least":
         return f"clamp_min({ended_after} - {by}, 0)"
-    if kind == "most":
-        return f"{ended_by} - {after}"
-    return f"(({ended_after} + {ended_by}) / 2 or {ended_by}) - (({after} + {by}) / 2 or {by})"
+    return f"{ended_by} - {after}"

@@ -6,7 +6,7 @@ was shown once can be derived again from what is on the disk.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
@@ -61,6 +61,13 @@ class ScopeState:
             self.state,
             elapsed,
         )
+
+
+def never_up(states: Mapping[Key, ScopeState]) -> Iterator[Key]:
+    """The scopes that were never seen up: an agent has no say on them."""
+    for key, row in states.items():
+        if row.up_seconds + row.down_seconds <= 0 and row.state not in ("up", "down"):
+            yield key
 
 
 def state_of(change: StateChanged) -> State:

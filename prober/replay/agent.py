@@ -17,6 +17,9 @@ from prober.judge.records import Gap, Outage
 from prober.judge.records import Settings as JudgeSettings
 from prober.judging import HEARTBEAT_SECONDS, SNAPSHOT_SECONDS, Judging
 from prober.ledger import read_gaps, read_outages
+from prober.ledger.files import FILE_NAME, reading
+from prober.ledger.storage import restore
+from prober.ledger.totals import Key, never_up
 from prober.model import Observation
 from prober.probes import PROBES
 from prober.replay.clock import WorldClock
@@ -53,6 +56,7 @@ class Witness:
     blind: list[Span]  # seconds since the world's start in which it could not see, as the world says
     sent: dict[str, Sent]
     clock_errors: dict[str, float]  # by outage: what its times are ahead of the truth
+    never_up: frozenset[Key] = frozenset()  # scopes that it never reached: it has no say on them
     references_sent: int = 0
     tape: Tape | None = None  # what was scraped of it, if somebody did
 
@@ -146,6 +150,8 @@ class WorldAgent:
         """Live through the world. Takes no real time but for computing. Raises LedgerError, OSError, sqlite3.Error."""
         asyncio.run(self._live())
         outages = read_outages(self._directory)
+        with reading(self._directory / FILE_NAME) as connection:
+            kept = restore(connection)
         tape = None if self._scraper is None else self._scraper.tape
         if tape is not None:
             tape.spool.flush()
@@ -158,6 +164,7 @@ class WorldAgent:
             clock_errors=self._clock_errors,
             references_sent=self._references_sent,
             tape=tape,
+            never_up=frozenset(never_up(kept.states)),
         )
 
     async def _live(self) -> None:
@@ -206,11 +213,6 @@ class WorldAgent:
             ledger=ledger,
         )
         await judging.restore()
-        sinks: tuple[Callable[[Observation], None], ...] = (self._observe,)
-        if self._scraper is not None:
-            # a killed agent's last heartbeat is its own
-            quiet_from = _last_beat(begin, end, HEARTBEAT_SECONDS) if killed else end
-            sinks += (self._scraper.attend(clock, judging, ledger, end, quiet_from),)
         nothing = _Nothing()
         runner = WorldRunner(
             clock=clock,
@@ -219,12 +221,16 @@ class WorldAgent:
             budgets=Budgets(world.limits.packets_per_second, world.limits.per_prefix_per_second),
             concurrency=world.limits.concurrency,
             meter=StallMeter(),
-            sinks=sinks,
+            sinks=(self._observe,) if self._scraper is None else (self._observe, self._scraper.observe),
             stagger=self._stagger,
             listener=judging,
             look_seconds=1.0 if self._steps else LOOK_SECONDS,
         )
         runner.truth, runner.time, runner.utc_at_zero = self.truth, clock, world.start
+        if self._scraper is not None:
+            # a killed agent's last heartbeat is its own
+            quiet_from = _last_beat(begin, end, HEARTBEAT_SECONDS) if killed else end
+            self._scraper.attend(clock, judging, ledger, runner.figures, end, quiet_from)
         runner.update(
             [check for entity in world.entities for target in entity.targets for check in target.checks],
             references=[check for reference in world.references for check in reference.checks],

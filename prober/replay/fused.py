@@ -9,6 +9,7 @@ from prober.judge.records import Scope
 from prober.replay.run import Replayed
 from prober.report.report import Record, Vantage, report
 from prober.report.show import LEADING_COLUMNS, recorded, table
+from prober.scopes import scope_labels
 
 
 def fused(replayed: Replayed) -> list[Record]:
@@ -27,6 +28,15 @@ def fused_lines(replayed: Replayed) -> Iterator[str]:
 
 def _vantages(replayed: Replayed) -> list[Vantage]:
     world = replayed.world
+    keys = scope_labels(world.entities)
     return [
-        Vantage(one.vantage, tuple(one.outages), tuple(one.gaps), world.start, world.end) for one in replayed.witnesses
+        Vantage(
+            one.vantage,
+            tuple(one.outages),
+            tuple(one.gaps),
+            world.start,
+            world.end,
+            seen={key: ((world.start, world.end),) for key in keys if key not in one.never_up},
+        )
+        for one in replayed.witnesses
     ]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, TextIO
 
 from prober.metrics import CHECK_FAMILIES, TARGET_FAMILIES, number
-from prober.replay.rules import Evaluation
+from prober.replay.evaluation import Evaluation
 from prober.replay.run import Replayed
 from prober.replay.scrape import CLOCK, KEEP_SCRAPES
 from prober.replay.spool import Spool

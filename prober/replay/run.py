@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 
 from prober.config.worlds import World
 from prober.judge.records import Gap, Outage
-from prober.ledger.batch import Batch, OutageEntry, write
+from prober.ledger.batch import Batch, OutageEntry, Snapshot, write, write_snapshot
 from prober.ledger.files import FILE_NAME, LedgerError, create, ledger_file, open_writing, reading
 from prober.ledger.storage import restore
 from prober.logs import logging_to
@@ -212,6 +212,9 @@ def _leave(replayed: Replayed, directories: Sequence[Path], file: Path) -> None:
         return
     create(file)
     batch = Batch()
+    # by name, also those who had nothing to record; an agent that is started on this ledger passes it over
+    unseen = {one.vantage: sorted(one.never_up) for one in replayed.witnesses}
+    batch.snapshot = Snapshot({"vantages": unseen}, replayed.world.end)
     for outage in replayed.outages():
         batch.add_outage(OutageEntry(outage))
     for gap in replayed.gaps():
@@ -226,3 +229,4 @@ def _leave(replayed: Replayed, directories: Sequence[Path], file: Path) -> None:
         }
     with closing(open_writing(file)) as connection:
         write(connection, batch)
+        write_snapshot(connection, batch.snapshot)

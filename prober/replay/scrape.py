@@ -7,7 +7,8 @@ repeated (but of entities), and of targets and checks, of which there are many, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import ceil
 from pathlib import Path
@@ -17,11 +18,14 @@ from prober.config.worlds import World
 from prober.judge.records import Outage, Scope, StateChanged, Verdict
 from prober.judging import Judging
 from prober.metrics import CHECK_FAMILIES, TARGET_FAMILIES, Labels, label
+from prober.model import Observation
 from prober.replay.clock import WorldClock
 from prober.replay.ledger import StepLedger
 from prober.replay.spool import Spool
+from prober.runner import Figures
 from prober.scopes import ENTITY_NETWORKS, SCOPE_FAMILIES, VANTAGE_FAMILIES, ScopeView, scope_labels, state_word
-from prober.state import State
+from prober.selfmetrics import AgentCollector, ReloadFigures
+from prober.state import CheckState, State
 
 SCRAPE_SECONDS: Final = 15.0
 KEEP_SCRAPES: Final = 19
@@ -44,7 +48,11 @@ _OF_CHECKS: Final = frozenset(
         "prober_loss_ratio",
     }
 )
-_OF_VANTAGES: Final = frozenset({"prober_observer_up", "prober_references"})
+FAILURES: Final = "prober_probe_failures_total"
+FAILING_SECONDS: Final = 30.0
+STARTED: Final = "process_start_time_seconds"
+
+_CLOSE_OF_VANTAGES: Final = frozenset({"prober_observer_up"})
 _LEADING_ONLY: Final = frozenset({"prober_state_seconds_total"})
 _TITLES: Final = "prober_scope_info"
 
@@ -58,8 +66,10 @@ class Change:
     observed: bool
     started_after: float  # of the ongoing outage; 0: none
     started_by: float
+    start: float
     ended_after: float  # the latest of past outages; 0: none
     ended_by: float
+    past: tuple[tuple[float, float], ...]  # (ended_by, seconds) of each
 
 
 @dataclass(slots=True)
@@ -90,24 +100,37 @@ class Scraper:
     def _fresh(self) -> None:
         self._last: dict[int, float] = {}
         self._version = -1
+        self._state = State(self._world.entities)
         self._settling = True
         self._success: dict[str, bool] = {}
+        self._failed: dict[str, tuple[int, float]] = {}  # by check: failures, and when there were fewer last
 
     def attend(
-        self, clock: WorldClock, judging: Judging, ledger: StepLedger, until: float, quiet_from: float
-    ) -> Callable[..., None]:
-        """Scrape this life of the agent until `until`; no heartbeat is asked for from `quiet_from` on. A sink."""
+        self,
+        clock: WorldClock,
+        judging: Judging,
+        ledger: StepLedger,
+        figures: Figures,
+        until: float,
+        quiet_from: float,
+    ) -> None:
+        """Scrape this life of the agent until `until`; no heartbeat is asked for from `quiet_from` on."""
         self._fresh()
-        state = State(self._world.entities)
+        loaded = ReloadFigures(True, clock.utc())
+        self._agent = AgentCollector(
+            clock=clock, figures=figures, state=self._state, unmatched=Counter(), reload=loaded
+        )
+        self._started = clock.utc()
         first = ceil(clock.now() / SCRAPE_SECONDS) * SCRAPE_SECONDS
         if first < until:
             self.tape.heard.append((self._world.start + first, self._world.start + first))
-            clock.call_at(first, self._scrape, clock, judging, ledger, state, until, quiet_from)
-        return state.observe
+            clock.call_at(first, self._scrape, clock, judging, ledger, until, quiet_from)
 
-    def _scrape(
-        self, clock: WorldClock, judging: Judging, ledger: StepLedger, state: State, until: float, quiet_from: float
-    ) -> None:
+    def observe(self, observation: Observation) -> None:
+        """A sink of the runner."""
+        self._state.observe(observation)
+
+    def _scrape(self, clock: WorldClock, judging: Judging, ledger: StepLedger, until: float, quiet_from: float) -> None:
         now = clock.now()
         number = round(now / SCRAPE_SECONDS)
         first = not self._last
@@ -117,18 +140,20 @@ class Scraper:
         if keep and now < quiet_from:
             judging.write_heartbeat()  # totals are counted up to it
             ledger.flush()
-        if close:
-            self._vantage(judging, at)
+        if close or keep:
+            self._vantage(judging, at, keep)
             self._put(CLOCK, self._common + self._tail, at, judging.utc(), True)
+        if keep:
+            self._own(at)
         changed = ledger.recorded != self._version or self._settling
         self._settling = ledger.recorded != self._version
         self._version = ledger.recorded
         if changed or keep or close:
             self._all_scopes(judging, at, keep, close, changed)
-        self._checks(state, at, keep)
+        self._checks(self._state, at, keep)
         if number * SCRAPE_SECONDS + SCRAPE_SECONDS < until:
             following = (number + 1) * SCRAPE_SECONDS
-            clock.call_at(following, self._scrape, clock, judging, ledger, state, until, quiet_from)
+            clock.call_at(following, self._scrape, clock, judging, ledger, until, quiet_from)
 
     def _put(self, family: str, labels: Labels, at: float, value: float, keep: bool) -> None:
         """Keep a sample if it says something new, or if it is time."""
@@ -137,10 +162,19 @@ class Scraper:
             self._last[series] = value
             self.tape.spool.put(series, at, value)
 
-    def _vantage(self, judging: Judging, at: float) -> None:
+    def _vantage(self, judging: Judging, at: float, keep: bool) -> None:
         for family in VANTAGE_FAMILIES:
-            if family.name in _OF_VANTAGES:
+            if keep or family.name in _CLOSE_OF_VANTAGES:
                 self._put(family.name, self._common + self._tail, at, family.read(judging), True)
+
+    def _own(self, at: float) -> None:
+        """What the agent says of itself. What it costs is not known: nothing ran but this replay."""
+        for metric in self._agent.collect():
+            for sample in metric.samples:
+                if sample.name != CLOCK:
+                    further = "".join(label(name, value) for name, value in sample.labels.items())
+                    self._put(sample.name, self._common + further + self._tail, at, sample.value, True)
+        self._put(STARTED, self._common + self._tail, at, self._started, True)
 
     def _all_scopes(self, judging: Judging, at: float, keep: bool, close: bool, changed: bool) -> None:
         ongoing = {(outage.scope, outage.name): outage for outage in judging.ongoing()}
@@ -177,7 +211,7 @@ class Scraper:
     def _observer(self, up: bool, judging: Judging, at: float) -> None:
         if not self.tape.observer or self.tape.observer[-1][1] != up:
             self.tape.observer.append((at, up))
-            self._vantage(judging, at)
+            self._vantage(judging, at, False)
 
     def _note(
         self,
@@ -195,8 +229,10 @@ class Scraper:
             shown is not None and shown.verdict is not Verdict.UNKNOWN,
             0.0 if outage is None else outage.started_after or 0.0,
             0.0 if outage is None else outage.started_by,
+            0.0 if outage is None else outage.start,
             max((one.ended_after for one in past), default=0.0),
             max((one.ended_by or 0.0 for one in past), default=0.0),
+            tuple((one.ended_by or 0.0, one.duration_seconds or 0.0) for one in past),
         )
         changes = self.tape.changes.setdefault(key, [])
         before = changes[-1] if changes else None
@@ -220,6 +256,21 @@ class Scraper:
                 labels = self._common + label("entity", entity.name) + label("state", state) + self._tail
                 self._put(ENTITY_NETWORKS[0], labels, at, float(count), keep)
 
+    def _failing(self, one: CheckState, at: float) -> bool:
+        """Whether a probe failed within the last scrapes: charts by the minute need several samples to see that."""
+        failed = sum(one.failures.values())
+        if failed != self._failed.get(one.check.key, (0, 0.0))[0]:
+            self._failed[one.check.key] = failed, at
+        return failed > 0 and at - self._failed[one.check.key][1] <= FAILING_SECONDS
+
+    def _reasons(self, one: CheckState, own: Labels, at: float) -> None:
+        for (operation, failure), count in one.failures.items():
+            labels = own + label("operation", operation) + label("failure", failure)
+            series = self.tape.spool.series(FAILURES, labels)
+            if series in self._last:
+                self.tape.spool.put(series, at - SCRAPE_SECONDS, self._last[series])
+            self._put(FAILURES, labels, at, float(count), True)
+
     def _checks(self, state: State, at: float, keep: bool) -> None:
         targets: set[str] = set()
         for one in state:
@@ -227,13 +278,17 @@ class Scraper:
             if one.last is None:
                 continue
             flipped = self._success.get(check.key) is not one.last.success
-            if not (keep or flipped):
+            failing = self._failing(one, at)
+            if not (keep or flipped or failing):
                 continue
             self._success[check.key] = one.last.success
             common = self._common + label("target", check.target)
             own = common + label("check", check.name) + label("kind", check.kind) + self._tail
+            if failing:
+                self._reasons(one, own, at)
             if not keep:
-                self._put("probe_success", own, at, float(one.last.success), True)
+                if flipped:
+                    self._put("probe_success", own, at, float(one.last.success), True)
                 continue
             for family in CHECK_FAMILIES:
                 if family.name in _OF_CHECKS:

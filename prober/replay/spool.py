@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator
+from math import inf
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +22,7 @@ class Spool:
         self.families: dict[str, dict[Labels, int]] = {}
         self._pieces: list[list[tuple[int, int]]] = []  # by series: where in the file, how many numbers
         self._waiting: list[array[float]] = []
+        self._latest: list[float] = []  # by series: the time of its last sample
         self._buffered = 0
         self._size = 0
 
@@ -32,14 +34,15 @@ class Spool:
             number = members[labels] = len(self._pieces)
             self._pieces.append([])
             self._waiting.append(array("d"))
+            self._latest.append(-inf)
         return number
 
     def put(self, series: int, at: float, value: float) -> None:
-        """Add a sample, unless there is one of that time. Raises OSError when the file cannot be written."""
-        waiting = self._waiting[series]
-        if waiting and waiting[-2] == at:
+        """Add a sample, unless there is one of that time or later. Raises OSError when the file cannot be written."""
+        if at <= self._latest[series]:
             return
-        waiting.extend((at, value))
+        self._latest[series] = at
+        self._waiting[series].extend((at, value))
         self._buffered += 1
         if self._buffered >= BUFFERED_MAX:
             self.flush()

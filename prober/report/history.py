@@ -28,6 +28,7 @@ DAY: Final = 86_400.0
 
 _BOUNDS: Final = ("started_after", "started_by", "ended_after", "ended_by")
 _DEGRADED: Final = "degraded_since"
+_SECONDS: Final = "seconds"
 _BY: Final = "scope, name, entity, vantage"
 
 
@@ -158,9 +159,9 @@ def _skew(offsets: Sequence[tuple[float, float]]) -> float:
 
 async def _past(server: Prometheus, heard: dict[str, _Heard], matching: str, since: float, until: float) -> None:
     found: dict[tuple[str, Key, str], dict[str, tuple[float, float]]] = {}
-    for bound in (*_BOUNDS, _DEGRADED):
-        metric = f"prober_past_outage_{bound}_timestamp_seconds{{{matching}}}"
-        query = f"max by ({_BY}, outage) (last_over_time({metric}[1d]))"
+    metrics = {bound: f"prober_past_outage_{bound}_timestamp_seconds" for bound in (*_BOUNDS, _DEGRADED)}
+    for bound, metric in (metrics | {_SECONDS: "prober_past_outage_seconds"}).items():
+        query = f"max by ({_BY}, outage) (last_over_time({metric}{{{matching}}}[1d]))"
         # each step looks a day back; the last one is `until` itself
         begin = until - DAY * ceil(max(0.0, until - since) / DAY - 1e-9) + DAY if until > since else until
         async for series in _chunks(server, query, min(begin, until), until, DAY):
@@ -185,6 +186,10 @@ def _ended(vantage: str, key: Key, label: str, bounds: Mapping[str, float], hear
     if by <= 0 or low <= 0:
         return None
     degraded = bounds.get(_DEGRADED, 0.0) or None
+    start = _moment(label, by if after is None else (after + by) / 2)
+    end = None
+    if high is not None:  # without a headline the middle of the bounds has to do
+        end = start + bounds[_SECONDS] if bounds.get(_SECONDS) else (low + high) / 2
     return Outage(
         id=f"{vantage}:{key[0]}:{key[1]}:{label}",
         vantage=vantage,
@@ -193,12 +198,11 @@ def _ended(vantage: str, key: Key, label: str, bounds: Mapping[str, float], hear
         entity=heard.entities.get(key, ""),
         started_after=after,
         started_by=by,
-        start=_moment(label, by if after is None else (after + by) / 2),
+        start=start,
         detected_at=by,
         ended_after=low,
         ended_by=high,
-        # the headline of an end is not exported: the middle of its bounds
-        end=None if high is None else (low + high) / 2,
+        end=end,
         ongoing=False,
         onset=Onset.ABRUPT if degraded is None else Onset.PROGRESSIVE,
         degraded_since=degraded,
@@ -275,8 +279,7 @@ async def _certain(server: Prometheus, vantage: str, key: Key, begin: float, now
 
 def _notes(vantages: Sequence[Vantage], since: float, step: float) -> Iterable[str]:
     yield (
-        "from the bounds that agents export: of entities, networks and sites, the newest 20 outages of each; "
-        "no blips. The headline of an end is the middle of its bounds."
+        "from what agents export of their outages: of entities, networks and sites the newest 20 of each, and no blips."
     )
     yield f"when a vantage could not see is known to {span(step)}."
     if vantages and (first := min(one.first for one in vantages)) > since + 2 * step:

@@ -10,11 +10,9 @@ from prober.judge.records import Gap, Outage
 from prober.ledger import LedgerError, read_gaps, read_outages
 from prober.ledger.files import broken, ledger_file, passing, reading
 from prober.ledger.storage import Restored, restore
+from prober.ledger.totals import never_up
 from prober.report.report import ORDER, Key, Vantage
 from prober.report.spans import Span
-
-REPLAY_BOOT = "replay"
-"""What a replay's ledger has for the id of a boot; one may hold the records of several vantages."""
 
 
 def from_ledgers(paths: Iterable[Path]) -> list[Vantage]:
@@ -35,20 +33,23 @@ def _vantages(path: Path) -> list[Vantage]:
     file = ledger_file(path)
     outages, gaps, kept = read_outages(path), read_gaps(path), _restored(file)
     beat = kept.last_heartbeat
-    names = {one.vantage for one in outages} | {one.vantage for one in gaps}
     times = [outage.ended_after if outage.ended_by is None else outage.ended_by for outage in outages]
     times += [gap.begin if gap.end is None else gap.end for gap in gaps]
     begins = [outage.start for outage in outages] + [gap.begin for gap in gaps]
     last = max([*times, *([beat.utc] if beat is not None else [])], default=0.0)
     first = min([*begins, *([beat.utc - beat.elapsed] if beat is not None else [])], default=last)
     seen = _seen(kept, first, last)
-    if beat is None or beat.boot_id != REPLAY_BOOT:
+    snapshot = kept.snapshot or {}
+    several = snapshot.get("vantages")
+    if several is None:
         # one agent: if its vantage was renamed, the older records are its own, too
         newest: list[Outage | Gap] = [*outages[:1], *gaps[:1]]
-        name = max(newest, key=_begin).vantage if newest else str(file.parent.name or file.name)
-        return [Vantage(name, tuple(outages), tuple(gaps), first, last, seen=seen)]
-    if not names:
-        names = {str(file.parent.name or file.name)}
+        named = max(newest, key=_begin).vantage if newest else str(file.parent.name or file.name)
+        return [Vantage(str(snapshot.get("vantage") or named), tuple(outages), tuple(gaps), first, last, seen=seen)]
+    try:
+        unseen = {str(name): {(scope, thing) for scope, thing in never} for name, never in several.items()}
+    except (AttributeError, TypeError, ValueError):
+        raise broken(file, "it names its vantages as no replay does") from None
     return [
         Vantage(
             name,
@@ -56,9 +57,9 @@ def _vantages(path: Path) -> list[Vantage]:
             tuple(one for one in gaps if one.vantage == name),
             first,
             last,
-            seen=seen,
+            seen=None if seen is None else {key: spans for key, spans in seen.items() if key not in never},
         )
-        for name in sorted(names)
+        for name, never in unseen.items()
     ]
 
 
@@ -82,9 +83,10 @@ def _seen(kept: Restored, first: float, last: float) -> dict[Key, tuple[Span, ..
     if beat is None or not kept.states:
         return None
     found: dict[Key, tuple[Span, ...]] = {}
+    unseen = set(never_up(kept.states))
     for (scope, name), row in kept.states.items():
-        if row.up_seconds + row.down_seconds <= 0 and row.state not in ("up", "down"):
-            continue  # never seen up: its agent has no say
+        if (scope, name) in unseen:
+            continue
         now = row if row.state is None else row.at(beat.elapsed)
         end = beat.utc - (beat.elapsed - now.since)
         begin = end - (now.up_seconds + now.down_seconds + now.unknown_seconds)

@@ -83,6 +83,8 @@ def one_network(vantage: Vantage) -> None:
     for bound in ("started_after", "started_by", "ended_after", "ended_by"):
         shown = metrics.value(f"prober_past_outage_{bound}_timestamp_seconds", scope="network", name="north")
         assert shown == pytest.approx(getattr(network, bound), abs=0.001)
+    shown = metrics.value("prober_past_outage_seconds", scope="network", name="north")
+    assert shown == pytest.approx(network.duration_seconds, abs=0.001)
 
 
 def all_networks(vantage: Vantage) -> None:

@@ -17,7 +17,7 @@ from prober.replay.openmetrics import write_openmetrics
 from prober.replay.run import Replayed, replay
 from prober.replay.scrape import SCRAPE_SECONDS
 from tests.lab import Process, free_port, missing, require_program
-from tests.replays import START, during, world_of
+from tests.replays import START, TARGETS, during, world_of
 
 RULES = Path(prober.__file__).parents[1] / "deploy/prometheus/rules/fused.yml"
 HOURS = 3.0
@@ -30,17 +30,27 @@ conditions:
   - {{match: {{network: north, vantage: tokyo}}, {during(1.1, 1.35)}, down: true}}
   - {{match: {{network: south}}, {during(1.5, 1.65)}, down: true}}
   - {{match: {{network: [north, south]}}, {during(2.0, 2.5)}, down: true}}
+  - {{match: {{network: south, vantage: tokyo}}, {during(2.6, 2.85)}, down: true}}
 observer:
   - {{vantage: tokyo, {during(0.3, 0.42)}, offline: true}}
   - {{vantage: hanover, {during(2.1, 2.25)}, stopped: true}}
   - {{vantage: tokyo, {during(2.12, 2.2)}, offline: true}}
+  - {{vantage: tokyo, {during(0.892, 0.911)}, stopped: true}}
+  - {{vantage: hanover, {during(1.25, 1.3)}, stopped: true}}
+  - {{vantage: hanover, {during(2.65, 2.72)}, stopped: true}}
 """
-"""An outage, a peninsula, a partial country, an island, and an outage of which for a while nobody sees anything."""
+"""An outage (of which one vantage sees the end late), a peninsula (of which the witness goes after a while), a partial
+country, an island, an outage of which for a while nobody sees anything, and a peninsula of which the witness goes at
+once.
+"""
+
+AT_HOME = TARGETS.replace("paper: {}", "paper: {}, news: {}").replace("network: south,", "network: south, site: news,")
+"""With a site at home beside the one abroad."""
 
 
 @pytest.fixture(scope="module")
 def small() -> World:
-    return world_of(WORLD, hours=HOURS)
+    return world_of(WORLD, hours=HOURS, targets=AT_HOME)
 
 
 @pytest.fixture(scope="module")
@@ -67,10 +77,12 @@ READ_BY_RULES = (
     "prober_observer_up",
     "prober_observed",
     "prober_up",
+    "prober_outage_seconds",
     "prober_outage_started_after_timestamp_seconds",
     "prober_outage_started_by_timestamp_seconds",
     "prober_past_outage_ended_after_timestamp_seconds",
     "prober_past_outage_ended_by_timestamp_seconds",
+    "prober_past_outage_seconds",
 )
 
 
@@ -120,10 +132,10 @@ def test_the_recorded_series_are_what_the_rules_record(written: tuple[Replayed, 
                 continue
             expected: list[dict[str, Any]] = []
             if number in values:
-                # a duration is made of times, whose last digits differ here
-                value = float(round(1000 * values[number])) if is_duration(name) else values[number]
-                expected = [{"labels": f"{{{labels}" if is_duration(name) else key, "value": value}]
-            look = f"round(1000 * {key})" if is_duration(name) else key
+                # what is reckoned of times, whose last digits differ here
+                value = float(round(1000 * values[number])) if is_reckoned(name) else values[number]
+                expected = [{"labels": f"{{{labels}" if is_reckoned(name) else key, "value": value}]
+            look = f"round(1000 * {key})" if is_reckoned(name) else key
             moment = f"{(number + LEAD) * SCRAPE_SECONDS:.0f}s"
             tests.append({"expr": look, "eval_time": moment, "exp_samples": expected})
     assert len(tests) > 1000
@@ -138,8 +150,8 @@ def test_the_recorded_series_are_what_the_rules_record(written: tuple[Replayed, 
     assert done.returncode == 0, (done.stdout + done.stderr)[:6000]
 
 
-def is_duration(name: str) -> bool:
-    return name.endswith("outage_seconds:quorum") or name.endswith("margin_seconds:quorum")
+def is_reckoned(name: str) -> bool:
+    return name.endswith(("outage_seconds:quorum", "margin_seconds:quorum", "start_timestamp_seconds:avg"))
 
 
 def changed(values: dict[int, float]) -> Iterator[int]:
@@ -208,6 +220,7 @@ def test_prometheus_and_ledgers_tell_the_same(written: tuple[Replayed, Path, Pat
     for one, other in zip(asked["outages"], known, strict=True):
         for bound in ("started_after", "started_by", "ended_after", "ended_by"):
             assert one[bound] == other[bound], (one["scope"], one["name"], bound)
+        assert one["duration_seconds"] == pytest.approx(other["duration_seconds"], abs=0.01)
     assert [one["vantage"] for one in asked["islands"]] == [one["vantage"] for one in read["islands"]]
     rows = {(one["scope"], one["name"]): one for one in read["availability"]}
     for row in asked["availability"]:

@@ -109,6 +109,18 @@ def test_a_name_cannot_steer_the_terminal() -> None:
     assert "\x1b" not in text
 
 
+def test_of_several_vantages_each_is_named() -> None:
+    """A replay's ledger has them all."""
+    console = Console(file=io.StringIO(), width=80)
+    both = [ended(outage(), 600), replace(ended(outage(), 600), vantage="osaka")]
+    print_outages(both, [gap(end=BEGIN + 720), replace(gap(end=BEGIN + 60), vantage="osaka")], console)
+    assert isinstance(console.file, io.StringIO)
+    lines = console.file.getvalue().splitlines()
+    assert [line.split()[2] for line in lines[:3]] == ["vantage", both[0].vantage, "osaka"]
+    assert lines[3].startswith(f"{both[0].vantage}: nothing known in 1 gap (offline 1), 12 min")
+    assert lines[4].startswith("osaka: nothing known in 1 gap (offline 1), 1 min")
+
+
 def test_nothing_to_show() -> None:
     console = Console(file=io.StringIO(), width=80)
     print_outages([], [gap(end=BEGIN, cause=GapCause.CLOCK_STEP)], console)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from dataclasses import replace
 from itertools import pairwise
@@ -17,6 +18,7 @@ from prober.replay.openmetrics import write_openmetrics
 from prober.replay.run import replay
 from prober.replay.scrape import KEEP_SCRAPES, SCRAPE_SECONDS
 from prober.replay.spool import Spool
+from tests.contract.test_dashboards import expressions, names_in
 from tests.lab import require_program
 from tests.replays import START, TARGETS, during, moment, world_of
 
@@ -141,3 +143,46 @@ def test_a_spool_gives_back_what_was_put(tmp_path: Path, monkeypatch: pytest.Mon
     spool.flush()
     assert {one: list(spool.samples(one)) for one in series} == expected
     assert spool.series("f", 'a="1",') == series[1]
+
+
+IMPOSSIBLE = {
+    # what a simulated probe does not have
+    "probe_http_status_code",
+    "probe_icmp_reply_hop_limit",
+    "probe_tcp_handshake_rtt_seconds",
+    "prober_certificate_expiry_timestamp_seconds",
+    "prober_icmp_unmatched_replies_total",
+    # what never happened
+    "prober_internal_errors_total",
+    # what an agent costs: nothing ran but the replay
+    "prober_loop_stall_seconds_sum",
+    "prober_schedule_lateness_seconds_bucket",
+    "process_cpu_seconds_total",
+    "process_max_fds",
+    "process_open_fds",
+    "process_resident_memory_bytes",
+}
+
+
+def test_what_dashboards_ask_for_is_there(text: Path) -> None:
+    asked = {name for expression in expressions() for name in names_in(expression.text)}
+    patterns = {name[1:] for name in asked if name.startswith("~")}
+    there = {line.split("{")[0] for line in text.read_text().splitlines() if not line.startswith("#")}
+    assert {name for name in asked if not name.startswith("~")} - there == IMPOSSIBLE
+    assert all(any(re.fullmatch(pattern, name) for name in there) for pattern in patterns)
+
+
+def test_a_failure_is_seen_by_the_minute(text: Path) -> None:
+    """`increase` over a minute needs several samples: there is one before a failure, and some after it."""
+    counted: dict[str, list[tuple[float, float]]] = {}
+    for line in text.read_text().splitlines():
+        if line.startswith("prober_probe_failures_total{"):
+            head, count, when = line.rsplit(" ", 2)
+            counted.setdefault(head, []).append((float(when), float(count)))
+    grew = 0
+    for samples in counted.values():
+        for (at, value), (after, more) in pairwise(samples):
+            if more > value:
+                grew += 1
+                assert after - at == SCRAPE_SECONDS
+    assert grew > 50

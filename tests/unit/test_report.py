@@ -15,15 +15,18 @@ from click.testing import CliRunner, Result
 
 from prober.cli import cli
 from prober.judge.records import Gap, GapCause, Outage
-from prober.ledger.batch import Batch, Heartbeat, OutageEntry, write
+from prober.ledger.batch import Batch, Heartbeat, OutageEntry, Snapshot, write, write_snapshot
 from prober.ledger.files import FILE_NAME, create, open_writing
 from prober.ledger.totals import ScopeState
+from prober.replay.fused import fused
+from prober.replay.run import replay
 from prober.report.ledgers import from_ledgers
 from prober.report.prometheus import PrometheusError, access
 from prober.report.report import Vantage, report
-from prober.report.show import as_markdown, name_of, percent
+from prober.report.show import as_markdown, fused_json, name_of, percent
 from prober.report.spans import clipped, common, length, union, without
 from tests.ledgers import BEGIN, ended, gap, outage
+from tests.replays import during, world_of
 
 GOLDEN = Path(__file__).parents[1] / "golden/report"
 HOUR = 3600.0
@@ -36,7 +39,6 @@ def ledger(
     *records: Outage | Gap,
     vantage: str = "hanover",
     watched: tuple[tuple[str, str], ...] = (("network", "star-kp-176"), ("site", "kcna")),
-    boot: str = "boot-1",
 ) -> Path:
     """A ledger that was in use from FIRST to LAST, and holds these records."""
     directory.mkdir()
@@ -47,7 +49,7 @@ def ledger(
             batch.add_outage(OutageEntry(replace(record, vantage=vantage, id=f"{vantage}:{record.id}")))
         else:
             batch.add_gap(replace(record, vantage=vantage, id=f"{vantage}:{record.id}"))
-    batch.heartbeat = Heartbeat(LAST, 0.0, boot, LAST - FIRST)
+    batch.heartbeat = Heartbeat(LAST, 0.0, "boot-1", LAST - FIRST)
     batch.states = {key: ScopeState(LAST - FIRST, 0.0, 0.0, "up", LAST - FIRST) for key in watched}
     with closing(open_writing(directory / FILE_NAME)) as connection:
         write(connection, batch)
@@ -121,18 +123,50 @@ def test_a_scope_that_a_vantage_does_not_watch_gets_no_vote_of_it(tmp_path: Path
     ledger(tmp_path / "a", night)
     ledger(tmp_path / "b", vantage="tokyo", watched=(("site", "kcna"),))
     (one,) = told("--ledger", str(tmp_path / "a"), "--ledger", str(tmp_path / "b"))["outages"]
-    assert (one["kind"], one["blind"]) == ("outage", ["b"])  # without a record, it goes by its directory
+    assert (one["kind"], one["blind"]) == ("outage", ["b"])  # without a record or a snapshot, it goes by its directory
+
+
+SEVERAL = f"""
+vantages: [hanover, osaka, tokyo]
+conditions:
+  - {{match: {{network: north, vantage: hanover}}, {during(0.5, 0.7)}, down: true}}
+  - {{match: {{network: south, vantage: [hanover, osaka]}}, {during(0.5, 0.7)}, down: true}}
+  - {{match: {{network: south, vantage: tokyo}}, {during(0, 1)}, down: true}}
+"""
 
 
 def test_a_ledger_of_several_vantages(tmp_path: Path) -> None:
-    """As `prober replay --ledger` leaves it."""
-    ledger(tmp_path / "a", ended(outage(), HOUR), boot="replay")
+    """As `prober replay --ledger` leaves it: also who had nothing to record is in it."""
+    world = world_of(SEVERAL, hours=1)
+    replayed = replay(world, ledger=tmp_path / "l")
+    assert {outage.vantage for outage in replayed.outages()} == {"hanover", "osaka"}
+    found = told("--ledger", str(tmp_path / "l"), "--scope", "network")
+    assert [one["vantage"] for one in found["vantages"]] == ["hanover", "osaka", "tokyo"]
+    assert [(one["kind"], one["name"], one["down"], one["up"], one["blind"]) for one in found["outages"]] == [
+        ("outage", "south", ["hanover", "osaka"], [], ["tokyo"]),
+        ("peninsula", "north", ["hanover"], ["osaka", "tokyo"], []),
+    ]
+    assert [one for one in fused_json(fused(replayed)) if one["scope"] == "network"] == found["outages"]
+    shown = CliRunner().invoke(cli, ["outages", "--data-dir", str(tmp_path / "l"), "--scope", "network"]).stdout
+    assert sorted(line.split()[2] for line in shown.splitlines()[1:]) == ["hanover", "hanover", "osaka"]
+    listed = json.loads(CliRunner().invoke(cli, ["outages", "--data-dir", str(tmp_path / "l"), "--json"]).stdout)
+    assert len(listed) == len(replayed.outages())
+
+
+@pytest.mark.parametrize("names", [5, ["hanover"], {"hanover": 5}, {"hanover": ["network"]}])
+def test_vantages_that_no_replay_names(names: object, tmp_path: Path) -> None:
+    ledger(tmp_path / "a")
     with closing(open_writing(tmp_path / "a" / FILE_NAME)) as connection:
-        batch = Batch()
-        batch.add_outage(OutageEntry(replace(ended(outage(), HOUR), id="tokyo:1", vantage="tokyo")))
-        write(connection, batch)
-    (one,) = told("--ledger", str(tmp_path / "a" / FILE_NAME))["outages"]
-    assert one["down"] == ["hanover", "tokyo"]
+        write_snapshot(connection, Snapshot({"vantages": names}, LAST))
+    done = run("--ledger", str(tmp_path / "a"))
+    assert done.exit_code == 2
+    assert "not a readable ledger" in done.output
+
+
+def test_who_had_nothing_to_record_goes_by_its_name(tmp_path: Path) -> None:
+    world = world_of("vantages: [osaka]", hours=0.2)
+    replay(world, ledger=tmp_path / "l")
+    assert [one["vantage"] for one in told("--ledger", str(tmp_path / "l"))["vantages"]] == ["osaka"]
 
 
 def test_a_renamed_vantage_is_one(tmp_path: Path) -> None:
