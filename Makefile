@@ -45,8 +45,8 @@ format: $(VENV)/.dev ## format the code and fix what can be fixed
 	@$(BIN)/ruff check --quiet --fix-only .
 	@$(BIN)/ruff format .
 
-docs: $(VENV)/.dev ## write docs/metrics.md from the code, and the dashboards from grafana/source
-	@$(BIN)/python docs/generate.py >docs/metrics.md.new && mv docs/metrics.md.new docs/metrics.md
+docs: $(VENV)/.dev ## write what follows from the code: references in docs/, and the dashboards from grafana/source
+	@$(BIN)/python -m docs.generate
 	@$(BIN)/python -m grafana.generate
 
 venv: $(VENV)/.dev ## set up .venv and no more

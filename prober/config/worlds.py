@@ -43,12 +43,12 @@ references:
 """
 """The references of a world that names no file of them: nothing of a replay is ever probed."""
 
-_MOMENT: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?Z)?$"
+MOMENT_PATTERN: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?Z)?$"
 _MOMENT_REMEDY: Final = "write it like 2014-12-22T16:15:00Z"
 
 
 def _moment(value: object) -> float:
-    if not isinstance(value, str) or not re.match(_MOMENT.removesuffix("$") + r"\Z", value):
+    if not isinstance(value, str) or not re.match(MOMENT_PATTERN.removesuffix("$") + r"\Z", value):
         refuse(Code.MOMENT, f"{quoted(value)} is no time in UTC; {_MOMENT_REMEDY}")
     try:
         return datetime.fromisoformat(value.removesuffix("Z")).replace(tzinfo=UTC).timestamp()
@@ -80,7 +80,7 @@ def _ramp(value: object) -> object:
 Moment = Annotated[
     float,
     BeforeValidator(_moment, json_schema_input_type=str),
-    WithJsonSchema({"type": "string", "pattern": _MOMENT, "examples": ["2014-12-22T16:15:00Z", "2014-12-22"]}),
+    WithJsonSchema({"type": "string", "pattern": MOMENT_PATTERN, "examples": ["2014-12-22T16:15:00Z", "2014-12-22"]}),
 ]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Names = Annotated[

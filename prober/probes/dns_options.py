@@ -81,7 +81,7 @@ class DnsOptions(Options):
     injection_window: Annotated[Duration, Field(ge=0, le=60)] = Field(
         default=1.0, description="how long to listen for a second, different answer over UDP; 0s switches it off"
     )
-    expect: DnsExpect = DnsExpect()
+    expect: DnsExpect = Field(default=DnsExpect(), description="what the answer must be")
 
     @field_validator("query")
     @classmethod

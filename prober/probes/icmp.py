@@ -26,7 +26,7 @@ class IcmpOptions(Options):
     payload_size: Annotated[int, Field(ge=wire.LEAST_PAYLOAD, le=wire.MOST_PAYLOAD)] = Field(
         default=wire.DEFAULT_PAYLOAD, description="octets behind the ICMP header; grows to hold contact URI and token"
     )
-    ttl: Annotated[int, Field(ge=1, le=255)] | None = Field(default=None, description="TTL or hop limit; the system's")
+    ttl: Annotated[int, Field(ge=1, le=255)] | None = Field(default=None, description="TTL; else the system's")
     dont_fragment: bool = Field(default=False, description="set the don't-fragment flag")
     source: str | None = Field(default=None, description="source address, one of this host's")
     packets: Annotated[int, Field(ge=1, le=100)] = Field(default=1, description="echo requests per probe")

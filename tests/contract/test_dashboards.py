@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import runpy
 import subprocess
 import urllib.parse
 import urllib.request
@@ -16,6 +15,7 @@ import pytest
 import yaml
 
 import prober
+from docs.source import metrics
 from grafana import generate
 from grafana.source.model import DATASOURCE_UID
 from grafana.source.series import state_now, state_timeline, vantages_verdict_timeline
@@ -73,13 +73,12 @@ def expressions() -> Iterator[Expression]:
 
 def exported() -> set[str]:
     """Every metric that an agent exports, and every series that the rules record."""
-    document = runpy.run_path(str(ROOT / "docs" / "generate.py"))
     names: set[str] = set()
-    for rows in ("of_checks", "of_targets", "of_scopes", "of_vantage", "of_agent"):
-        for row in document[rows]():
+    for rows in (metrics.of_checks, metrics.of_targets, metrics.of_scopes, metrics.of_vantage, metrics.of_agent):
+        for row in rows():
             histogram = [f"{row.name}_{suffix}" for suffix in ("bucket", "sum", "count")]
             names |= set(histogram) if row.type == "histogram" else {row.name}
-    names |= {row.name for row, _kinds in document["of_kinds"]()}
+    names |= {row.name for row, _kinds in metrics.of_kinds()}
     names |= {  # of prometheus_client's, on Linux (docs/metrics.md does not list them)
         "process_cpu_seconds_total",
         "process_resident_memory_bytes",

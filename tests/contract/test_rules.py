@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import runpy
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 import yaml
 
 import prober
+from docs.source import metrics
 from tests.lab import require_program
 
 ROOT: Final = Path(prober.__file__).parent.parent
@@ -65,10 +65,9 @@ def metrics_in(expression: str) -> set[str]:
 
 def exported() -> set[str]:
     """Every metric of the agent, from the tables that it renders them from."""
-    generate = runpy.run_path(str(ROOT / "docs" / "generate.py"))
-    tables = ("of_checks", "of_targets", "of_scopes", "of_vantage", "of_agent")
-    names = {row.name for table in tables for row in generate[table]()}
-    return names | {row.name for row, _ in generate["of_kinds"]()}
+    tables = (metrics.of_checks, metrics.of_targets, metrics.of_scopes, metrics.of_vantage, metrics.of_agent)
+    names = {row.name for table in tables for row in table()}
+    return names | {row.name for row, _ in metrics.of_kinds()}
 
 
 def cases(kind: str) -> Iterator[dict[str, Any]]:
