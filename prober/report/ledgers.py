@@ -33,7 +33,7 @@ def from_ledgers(paths: Iterable[Path]) -> list[Vantage]:
 
 def _vantages(path: Path) -> list[Vantage]:
     file = ledger_file(path)
-    outages, gaps, kept = read_outages(path), read_gaps(path), _restored(file)
+    outages, gaps, kept = read_outages(path), read_gaps(path), restored(file)
     beat = kept.last_heartbeat
     names = {one.vantage for one in outages} | {one.vantage for one in gaps}
     times = [outage.ended_after if outage.ended_by is None else outage.ended_by for outage in outages]
@@ -66,7 +66,8 @@ def _begin(record: Outage | Gap) -> float:
     return record.start if isinstance(record, Outage) else record.begin
 
 
-def _restored(file: Path) -> Restored:
+def restored(file: Path) -> Restored:
+    """What stands in a ledger. Raises LedgerError."""
     try:
         with reading(file) as connection:
             return restore(connection)
