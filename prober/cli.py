@@ -6,70 +6,45 @@ import asyncio
 import json
 import os
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TextIO, TypeVar, cast, get_args
+from typing import TYPE_CHECKING, Any, TextIO, cast, get_args
 
 import click
 from rich.console import Console
 
 from prober import __version__
-from prober.api import parse_since
+from prober.commands.completion import completion
+from prober.commands.note import note
+from prober.commands.options import (
+    CONTEXT,
+    NEGATIVE,
+    USAGE,
+    DurationType,
+    ListenType,
+    TimeType,
+    complete_scopes,
+    complete_targets,
+    fail,
+    or_exit,
+    print_json,
+)
+from prober.commands.status import status
 from prober.config import Config, ConfigError, Problem, Settings, check_files, json_schema, load, load_settings
 from prober.config.schema import SchemaKind
-from prober.config.settings import allowing, parse_listen
-from prober.duration import format_duration, parse_duration
+from prober.config.settings import allowing
+from prober.duration import format_duration
 from prober.failures import FAILURES
 from prober.judge.records import Scope
-from prober.logs import escaped, logging_to
+from prober.logs import logging_to
+from prober.printable import printable
 from prober.probes import PROBES
 
 if TYPE_CHECKING:
     from prober.app import Loaded
-
-T = TypeVar("T")
-
-NEGATIVE: Final = 1
-USAGE: Final = 2
-
-CONTEXT: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
-
-
-def fail(message: str) -> NoReturn:
-    """End with exit code 2 and one or more lines on stderr."""
-    with suppress(OSError):  # the exit code says it, too
-        click.echo(message, err=True)
-    sys.exit(USAGE)
-
-
-class ListenType(click.ParamType[Any]):
-    """`host:port`, as the setting `listen`."""
-
-    name = "host:port"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        try:
-            return parse_listen(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
-class DurationType(click.ParamType[float]):
-    """`5s`, `500ms`; seconds as a float."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if isinstance(value, float):
-            return value
-        try:
-            return parse_duration(str(value))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
 
 
 @click.group(context_settings=CONTEXT, no_args_is_help=True)
@@ -82,13 +57,19 @@ def cli() -> None:
     prober run my-targets.yml          watch your own
     prober check my-targets.yml        validate a file before the agent sees it
     prober probe https://example.org/  probe once, with every phase
-    prober outages                     what was unreachable, from when to when, give or take how much
-    prober report --ledger a --ledger b  what several vantages saw, as one: outages, availability
-    prober replay world.yml            let a scripted world pass, and see what is made of it
+    prober status                      is anything down now?
+    prober outages                     what was unreachable, and from when to when
+    prober note "attack reported"      keep a remark from outside beside it
+    prober report --format html        outages, availability, plots, in one file
+    prober replay world.yml            let a scripted world pass
     """
 
 
-@cli.command(context_settings=CONTEXT)
+for _command in (status, note, completion):
+    cli.add_command(_command)
+
+
+@cli.command(context_settings=CONTEXT, short_help="Watch targets until told to stop.")
 @click.argument("targets", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--config", "-c", type=click.Path(path_type=Path), help="settings file; all settings have defaults")
 @click.option("--listen", type=ListenType(), help="address and port to serve on  [default: 127.0.0.1:9911]")
@@ -118,7 +99,9 @@ def run(
     else beside its own checks. /probe serves what the settings or --allow let it probe.
 
     \b
-    prober run --blackbox blackbox.yml --allow .example.org --allow 198.51.100.0/24
+    prober run my-targets.yml --data-dir /var/lib/prober
+    prober run --config prober.yml --listen 127.0.0.1:9912 --plain
+    prober run --blackbox blackbox.yml --allow .example.org
     """
 
     def read() -> Loaded:
@@ -147,7 +130,7 @@ def run(
     from prober.blackbox.loaded import modules_of
     from prober.web.webconfig import WebConfig, read_web_config
 
-    loaded = _or_exit(read)
+    loaded = or_exit(read)
     terminal = sys.stderr.isatty() and not plain
     asyncio.run(_run(loaded, read, terminal))
 
@@ -176,7 +159,7 @@ async def _run(loaded: Loaded, read: Callable[[], Loaded], terminal: bool) -> No
                 await asyncio.gather(drawing, return_exceptions=True)
 
 
-@cli.command(context_settings=CONTEXT)
+@cli.command(context_settings=CONTEXT, short_help="Validate files before the agent sees them.")
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--schema", type=click.Choice(get_args(SchemaKind)), help="print a JSON schema and end")
 @click.option("--json", "as_json", is_flag=True, help="print the result as JSON")
@@ -187,7 +170,7 @@ def check(files: tuple[Path, ...], schema: Any, as_json: bool) -> None:
 
     \b
     prober check targets/north-korea.yml targets/references.yml
-    prober check --schema targets > targets.schema.json      for an editor's completion
+    prober check --schema targets > targets.schema.json   for an editor
     """
     if schema is not None:
         if files:
@@ -203,14 +186,14 @@ def check(files: tuple[Path, ...], schema: Any, as_json: bool) -> None:
             {"file": p.file, "line": p.line, "key": p.key, "message": p.message, "code": p.code}
             for p in result.problems
         ]
-        click.echo(json.dumps({"problems": problems, "files": [_summary_json(s) for s in result.summaries]}, indent=2))
+        print_json({"problems": problems, "files": [_summary_json(summary) for summary in result.summaries]})
     else:
         for problem in result.problems:
             click.echo(str(problem), err=True)
         for summary in result.summaries:
-            click.echo(_summary_text(summary))
+            click.echo(printable(_summary_text(summary)))
             for remark in summary.remarks:
-                click.echo(f"{summary.file}: remark: {remark}")
+                click.echo(printable(f"{summary.file}: remark: {remark}"))
     if result.problems:
         sys.exit(USAGE)
 
@@ -243,8 +226,8 @@ def _summary_text(summary: Any) -> str:
     )
 
 
-@cli.command(context_settings=CONTEXT)
-@click.argument("what", metavar="TARGET_OR_URL")
+@cli.command(context_settings=CONTEXT, short_help="Probe a target or a URL once, with every phase.")
+@click.argument("what", metavar="TARGET_OR_URL", shell_complete=complete_targets)
 @click.option("--kind", type=click.Choice(sorted(PROBES)), help="kind of probe, where the URL does not tell")
 @click.option("--timeout", type=DurationType(), default=5.0, show_default="5s", help="give up after this long")
 @click.option("--targets", "-t", multiple=True, type=click.Path(path_type=Path), help="targets file with TARGET")
@@ -262,7 +245,7 @@ def probe(
     prober probe icmp://192.0.2.1
     prober probe dns://192.0.2.53/example.org?type=SOA
     prober probe tcp://example.org:22 --json
-    prober probe kcna.kp               a target of the shipped file, all its checks
+    prober probe kcna.kp               a target of the shipped file
     """
     from prober.once import NothingToProbe, checks_of, show
     from prober.once import as_json as to_json
@@ -274,7 +257,7 @@ def probe(
         settings = load_settings(config)
         return load(settings.model_copy(update={"targets": targets}) if targets else settings)
 
-    loaded = _or_exit(read)
+    loaded = or_exit(read)
     try:
         checks = checks_of(what, kind, timeout, loaded.entities)
     except NothingToProbe as error:
@@ -283,9 +266,7 @@ def probe(
         observations = asyncio.run(_probe(checks, loaded.settings))
     if as_json:
         found = [to_json(observation) for observation in observations]
-        text = json.dumps(found[0] if len(found) == 1 else found, indent=2, ensure_ascii=False)
-        # What is not printable (a server may have sent it) stands inside a text, where an escape means the same.
-        click.echo("\n".join(escaped(line) for line in text.split("\n")))
+        print_json(found[0] if len(found) == 1 else found)
     else:
         for observation in observations:
             show(observation, Console(highlight=False))
@@ -301,28 +282,12 @@ async def _probe(checks: list[Any], settings: Settings) -> list[Any]:
         return await probe_once(checks, io)
 
 
-class TimeType(click.ParamType[float]):
-    """A moment in RFC 3339, or how long ago (`30d`, `12h`); Unix seconds."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if isinstance(value, float):
-            return value
-        with suppress(ValueError):
-            return time.time() - parse_duration(str(value))
-        try:
-            return parse_since(str(value))
-        except ValueError as error:
-            self.fail(f"{error}, or how long ago: 30d", param, ctx)
-
-
-@cli.command(context_settings=CONTEXT)
+@cli.command(context_settings=CONTEXT, short_help="List what was unreachable, with bounds.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="directory of the ledger  [default: the settings']")
 @click.option("--config", "-c", type=click.Path(path_type=Path), help="settings file, for its data_dir")
 @click.option("--since", type=TimeType(), help="not over by then: 2014-12-22, 2014-12-22T16:15:00Z, or 30d ago")
 @click.option("--scope", type=click.Choice(get_args(Scope)), help="only this scope")
-@click.option("--name", help="only this entity, network, site, target or target/check")
+@click.option("--name", help="only this entity, network, site, target or target/check", shell_complete=complete_scopes)
 @click.option("--ongoing", is_flag=True, help="only what is not over")
 @click.option("--json", "to_json", is_flag=True, help="print a JSON list and nothing else")
 @click.option("--csv", "to_csv", is_flag=True, help="print CSV and nothing else")
@@ -336,33 +301,38 @@ def outages(
     to_json: bool,
     to_csv: bool,
 ) -> None:
-    """List the outages in the ledger, newest first, also while the agent runs.
+    """List the outages in the ledger, newest first, also while the agent runs; and the notes about that time.
+
+    Exit 0: here they are, or there are none; 2: wrong usage, or no ledger.
 
     \b
-    prober outages                            everything, as a table
-    prober outages --since 30d --scope entity the last month, by country
-    prober outages --ongoing --json           what is not over, for a program
+    prober outages                             everything, as a table
+    prober outages --since 30d --scope entity  the last month, by country
+    prober outages --ongoing --json            what is not over, for a program
+    prober outages --csv > outages.csv         for a spreadsheet
     """
     from prober.ledger import LedgerError, read_gaps, read_outages
-    from prober.ledger_cli import as_csv, as_json, print_outages
+    from prober.ledger.notes import notes_of
+    from prober.ledger_cli import as_csv, print_outages
 
     if to_json and to_csv:
         raise click.UsageError("--json and --csv exclude each other: choose one")
-    directory = data_dir if data_dir is not None else _or_exit(lambda: load_settings(config)).data_dir
+    directory = data_dir if data_dir is not None else or_exit(lambda: load_settings(config)).data_dir
     try:
         found = read_outages(directory, since=since, scope=scope, name=name, ongoing=ongoing)
         gaps = [] if to_json or to_csv else read_gaps(directory, since=since)
+        notes = [] if to_json or to_csv else notes_of(directory, since=since)
     except LedgerError as error:
         fail(f"prober outages: {error}")
     if to_json:
-        click.echo(as_json(found))
+        print_json([outage.to_json() for outage in found])
     elif to_csv:
         click.echo(as_csv(found), nl=False)
     else:
-        print_outages(found, gaps, Console(highlight=False))
+        print_outages(found, gaps, Console(highlight=False), notes)
 
 
-@cli.command(context_settings=CONTEXT)
+@cli.command(context_settings=CONTEXT, short_help="What one vantage or several say together.")
 @click.option(
     "--ledger",
     "-l",
@@ -388,7 +358,7 @@ def outages(
     type=click.Choice(get_args(Scope)),
     help="these scopes  [default: entity, network, site]",
 )
-@click.option("--name", help="only this entity, network, site, target or target/check")
+@click.option("--name", help="only this entity, network, site, target or target/check", shell_complete=complete_scopes)
 @click.option(
     "--clock-skew",
     type=DurationType(),
@@ -398,11 +368,10 @@ def outages(
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["md", "csv", "json"]),
-    default="md",
-    show_default=True,
-    help="Markdown, or for programs",
+    type=click.Choice(["md", "html", "csv", "json"]),
+    help="Markdown, a page in one file, or for programs  [default: md]",
 )
+@click.option("--json", "to_json", is_flag=True, help="as --format json")
 def report(
     ledgers: tuple[Path, ...],
     prometheus: str | None,
@@ -414,7 +383,8 @@ def report(
     scopes: tuple[Scope, ...],
     name: str | None,
     clock_skew: float,
-    form: str,
+    form: str | None,
+    to_json: bool,
 ) -> None:
     """What all vantages say together: outages with the bounds that they agree on, who saw what, availability.
 
@@ -422,15 +392,17 @@ def report(
     Exit 0: here it is; 1: nothing was observed in that time; 2: wrong usage, or nothing that could be read.
 
     \b
-    prober report                                              the agent's own ledger
-    prober report --ledger hanover --ledger tokyo --since 30d  two vantages, the last month
+    prober report                                the agent's own ledger
+    prober report --ledger hanover --ledger tokyo --since 30d
+    prober report --format html > report.html    with plots, to print or to send
     prober report --prometheus http://localhost:9090 --format csv
     """
     from prober.ledger import LedgerError
-    from prober.report.command import Question, of_ledgers, of_prometheus
+    from prober.report.command import Question, of_ledgers, of_prometheus, rendered
     from prober.report.prometheus import PrometheusError, access
-    from prober.report.show import rendered
 
+    if to_json and form not in (None, "json"):
+        raise click.UsageError(f"--json and --format {form} exclude each other: choose one")
     if prometheus is not None and (ledgers or config is not None):
         raise click.UsageError("--prometheus and ledgers exclude each other: choose one")
     if prometheus is None and (basic_auth_file is not None or bearer_token_file is not None):
@@ -443,15 +415,15 @@ def report(
             way = access(prometheus, basic_auth_file=basic_auth_file, bearer_token_file=bearer_token_file)
             found = of_prometheus(way, question)
         else:
-            found = of_ledgers(ledgers or [_or_exit(lambda: load_settings(config)).data_dir], question)
+            found = of_ledgers(ledgers or [or_exit(lambda: load_settings(config)).data_dir], question)
     except (LedgerError, PrometheusError) as error:
         fail(f"prober report: {error}")
-    click.echo(rendered(found, form), nl=False)
+    click.echo(rendered(found, "json" if to_json else form or "md"), nl=False)
     if not found.observed:
         sys.exit(NEGATIVE)
 
 
-@cli.command(context_settings=CONTEXT)
+@cli.command(context_settings=CONTEXT, short_help="Let a scripted world pass, and see what is found.")
 @click.argument("world", type=click.Path(path_type=Path))
 @click.option("--json", "to_json", is_flag=True, help="print JSON and nothing else: outages, fused, score")
 @click.option("--score", "with_score", is_flag=True, help="compare what was found with what was true")
@@ -466,10 +438,10 @@ def replay(
     Nothing is probed. The same seed gives the same result.
 
     \b
-    prober replay targets/incidents/2014-12-north-korea.yml           timeline and outages
-    prober replay my-link.yml --score --seed 7                       how good the judgement is on it
-    prober replay my-link.yml --ledger my-link                       then: prober outages --data-dir my-link
-    prober replay my-link.yml --openmetrics my-link.om               for promtool tsdb create-blocks-from openmetrics
+    prober replay targets/incidents/2014-12-north-korea.yml
+    prober replay world.yml --score --seed 7      how good the judgement is on it
+    prober replay world.yml --ledger kept         for prober outages, report
+    prober replay world.yml --openmetrics om.txt  for promtool tsdb
     """
     from prober.config import load_world
     from prober.replay.export import replay_into
@@ -479,7 +451,7 @@ def replay(
     from prober.replay.timeline import show
     from prober.report.show import fused_json
 
-    loaded = _or_exit(lambda: load_world(world))
+    loaded = or_exit(lambda: load_world(world))
     with logging_to(sys.stderr, level="error"), _progress(loaded.title) as progress:  # agents' warnings are no trouble
         try:
             replayed = replay_into(loaded, seed=seed, ledger=ledger, openmetrics=openmetrics, progress=progress)
@@ -491,7 +463,7 @@ def replay(
         found = [outage.to_json() for outage in replayed.outages()]
         scored = {scope: one.to_json() for scope, one in figures.items()}
         whole = {"outages": found, "fused": fused_json(fused(replayed)), "score": scored}
-        click.echo(json.dumps(whole, indent=2, ensure_ascii=False))
+        print_json(whole)
     else:
         show(replayed, figures, Console(highlight=False))
 
@@ -504,8 +476,6 @@ def _progress(title: str) -> Iterator[Callable[[float], None] | None]:
         return
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from prober.ledger_cli import printable
-
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -517,18 +487,20 @@ def _progress(title: str) -> Iterator[Callable[[float], None] | None]:
         yield lambda share: progress.update(task, completed=share)
 
 
-@cli.command(context_settings=CONTEXT)
-def failures() -> None:
-    """List the vocabulary of failures: whose trouble each one is and what it means."""
+@cli.command(context_settings=CONTEXT, short_help="List what can go wrong with a probe.")
+@click.option("--json", "to_json", is_flag=True, help="print JSON and nothing else")
+def failures(to_json: bool) -> None:
+    """List the vocabulary of failures: whose trouble each one is and what it means.
+
+    \b
+    prober failures
+    prober failures --json
+    """
+    if to_json:
+        print_json([{"failure": f, "side": side, "meaning": meaning} for f, (side, meaning) in FAILURES.items()])
+        return
     for failure, (side, meaning) in FAILURES.items():
         click.echo(f"{failure:28} {side:9} {meaning}")
-
-
-def _or_exit(read: Callable[[], T]) -> T:
-    try:
-        return read()
-    except ConfigError as error:
-        fail(str(error))
 
 
 def _give_up_stdout() -> None:

@@ -14,12 +14,18 @@ from rich.table import Table
 from rich.text import Text
 
 from prober.judge.records import Gap, Onset, Outage, OutageClass, rfc3339
+from prober.ledger import Note
+from prober.printable import printable
 
 _UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 _MINUTES_ENOUGH_SECONDS: Final = 30.0
 """Bounds this far from the headline or further: its seconds say nothing."""
 _FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 """What a spreadsheet takes for a formula (OWASP, CSV injection)."""
+NAME_MAX: Final = 200
+NOTE_TEXT_MAX: Final = 2_000
+"""What a note may have is kept whole; a row that somebody else wrote is cut."""
+NOTES_SHOWN: Final = 20
 _PIPE_COLUMNS: Final = 200
 _WIDE_COLUMNS: Final = 120
 """From this width on, nothing needs to be wrapped."""
@@ -90,11 +96,6 @@ def _error(seconds: float) -> str:
     return f"{ceil(seconds / size)} {unit}"
 
 
-def printable(text: str) -> str:
-    """With everything that could steer a terminal or forge a line made visible."""
-    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
-
-
 def when(utc: float) -> str:
     """`2014-12-22 16:15:00`, UTC."""
     return (rfc3339(float(round(utc))) or "").replace("T", " ").removesuffix("Z")
@@ -145,8 +146,8 @@ def _failures(failures: Mapping[str, int], wide: bool) -> str:
     return ", ".join(shown) + (f", +{len(most) - 2}" if len(most) > 2 else "")
 
 
-def print_outages(outages: Sequence[Outage], gaps: Sequence[Gap], console: Console) -> None:
-    """The table, and a line on what this vantage could not see. In a pipe: no colours, and a line for each outage."""
+def print_outages(outages: Sequence[Outage], gaps: Sequence[Gap], console: Console, notes: Sequence[Note] = ()) -> None:
+    """The table, a line on what this vantage could not see, and the notes. In a pipe: a line for each outage."""
     if outages:
         page = console if console.is_terminal else Console(file=console.file, width=_PIPE_COLUMNS, color_system=None)
         page.print(outages_table(outages, width=page.width))
@@ -157,6 +158,29 @@ def print_outages(outages: Sequence[Outage], gaps: Sequence[Gap], console: Conso
         if line := blind_line(gap for gap in gaps if gap.vantage == vantage):
             where = f"{printable(vantage)}: " if len(vantages) > 1 else ""
             console.print(Text(f"{where}{line}", style="dim"), soft_wrap=True)
+    if notes:
+        console.print(Text("notes from outside (UTC):", style="bold"))
+        print_notes(notes[:NOTES_SHOWN], console)
+        if len(notes) > NOTES_SHOWN:
+            console.print(f"and {len(notes) - NOTES_SHOWN} more: prober note --list", style="dim")
+
+
+def note_line(note: Note) -> Text:
+    """`2014-12-22 18:00:00  north-korea  Dyn Research: ... (source, link)  [1a2b3c4d]`."""
+    line = Text(when(note.at))
+    if note.until is not None:
+        line.append(f" to {when(note.until)}")
+    line.append(f"  {printable(note.entity, NAME_MAX) or 'all'}", style="bold")
+    line.append(f"  {printable(note.text, NOTE_TEXT_MAX)}")
+    if where := ", ".join(printable(text, NOTE_TEXT_MAX) for text in (note.source, note.link) if text):
+        line.append(f" ({where})", style="dim")
+    return line.append(f"  [{printable(note.id, NAME_MAX)}]", style="dim")
+
+
+def print_notes(notes: Iterable[Note], console: Console) -> None:
+    """A line for each; a terminal breaks it between words."""
+    for note in notes:
+        console.print(note_line(note), soft_wrap=not console.is_terminal)
 
 
 def blind_line(gaps: Iterable[Gap]) -> str:

@@ -17,15 +17,11 @@ from rich.text import Text
 
 from prober.duration import format_duration
 from prober.failures import Side, side_of
+from prober.printable import printable
 from prober.state import CheckState, State
 
 REFRESH_SECONDS: Final = 1.0
 CHROME_LINES: Final = 6  # title, header, rules and footer of the table
-
-
-def printable(text: str) -> str:
-    """Text from outside, without characters that would steer the terminal."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def seconds_text(seconds: float) -> str:
@@ -69,7 +65,7 @@ def table_of(state: State, now: float, lines: int, title: str) -> Table:
         last, loss = one.last, one.loss_ratio
         table.add_row(
             Text(printable(one.check.target)),
-            Text(one.check.name),
+            Text(printable(one.check.name)),
             Text(words, style=style),
             seconds_text(last.duration_seconds) if last else "",
             f"{loss:.0%}" if loss is not None else "",

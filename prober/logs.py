@@ -22,6 +22,8 @@ from traceback import walk_tb
 from types import TracebackType
 from typing import Final, Literal, TextIO, TypeAlias
 
+from prober.printable import printable
+
 LogFormat: TypeAlias = Literal["logfmt", "json"]
 Field: TypeAlias = str | int | float | bool | None
 
@@ -33,24 +35,6 @@ _CLOSE_SECONDS: Final = 2.0
 
 _OWN_ATTRIBUTES: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _PLAIN_VALUE: Final = re.compile(r"[^\s\"=\\]+")
-_ESCAPES: Final = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
-
-
-def escaped(text: str) -> str:
-    """`text` with everything that is not printable (controls, line ends, bidirectional overrides) as `\\uXXXX`."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else _escape(c) for c in text)
-
-
-def _escape(character: str) -> str:
-    if character in _ESCAPES:
-        return _ESCAPES[character]
-    code = ord(character)
-    if code > 0xFFFF:  # as JSON writes it: a surrogate pair
-        code -= 0x10000
-        return f"\\u{0xD800 + (code >> 10):04x}\\u{0xDC00 + (code & 0x3FF):04x}"
-    return f"\\u{code:04x}"
 
 
 def cut(text: str) -> str:
@@ -114,13 +98,13 @@ def _logfmt_value(value: Field) -> str:
     text = str(value).lower() if isinstance(value, bool) else "" if value is None else str(value)
     if text.isprintable() and _PLAIN_VALUE.fullmatch(text):
         return text
-    return '"' + escaped(text.replace("\\", "\\\\").replace('"', '\\"')) + '"'
+    return '"' + printable(text.replace("\\", "\\\\").replace('"', '\\"')) + '"'
 
 
 def json_line(record: logging.LogRecord) -> str:
     """A record as one JSON object. Numbers, booleans and null stay what they are."""
     # Whatever is not printable can only stand inside a text, where \\uXXXX means the same.
-    return escaped(json.dumps(fields(record), ensure_ascii=False))
+    return printable(json.dumps(fields(record), ensure_ascii=False))
 
 
 _LINES: Final[dict[LogFormat, Callable[[logging.LogRecord], str]]] = {"logfmt": logfmt_line, "json": json_line}

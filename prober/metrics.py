@@ -18,6 +18,7 @@ from prometheus_client.metrics_core import Metric
 
 from prober.contract import FactSpec, Kind
 from prober.model import Target
+from prober.printable import printable
 from prober.state import LOSS_WINDOW, CheckState, State
 
 SLICE: Final = 250
@@ -40,9 +41,7 @@ class Family:
 
 def label(name: str, value: str) -> Labels:
     """A rendered label. Control characters are made visible, so that hostile text stays on its line."""
-    if not value.isprintable():
-        value = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in value)
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    escaped = printable(value).replace("\\", "\\\\").replace('"', '\\"')
     return f'{name}="{escaped}",'
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from typing import Any, Final
@@ -18,13 +18,18 @@ from prober.config import ConfigError, options_of
 from prober.contract import Io
 from prober.deadline import StallMeter
 from prober.failures import FAILURES, Side
-from prober.live import printable, seconds_text
+from prober.hints import HINTS
+from prober.live import seconds_text
 from prober.model import Check, Entity, Observation
+from prober.printable import printable
 from prober.probes import PROBES
 from prober.runner import Runner
 from prober.schedule import Budgets
 
 BAR_WIDTH: Final = 40
+BAR_WIDTH_MIN: Final = 8
+BESIDE_BAR: Final = 42
+"""Columns for the name and the time of a phase, and what stands behind its bar."""
 
 
 class NothingToProbe(ValueError):
@@ -121,10 +126,10 @@ def as_json(observation: Observation) -> dict[str, Any]:
 
 
 def show(observation: Observation, console: Console) -> None:
-    """Draw an observation: what came out, each phase as a bar, and what else was learned."""
+    """Draw an observation: what came out and what to look at next, each phase as a bar, and what else was learned."""
     check = observation.check
     where = f" at {observation.address}" if observation.address and observation.address != check.target else ""
-    head = Text.assemble((printable(check.target), "bold"), f"{where}  {check.name}: ")
+    head = Text.assemble((printable(check.target), "bold"), f"{where}  {printable(check.name)}: ")
     took = seconds_text(observation.duration_seconds)
     if observation.failure is None:
         head.append(f"answered in {took}", style="green")
@@ -135,17 +140,34 @@ def show(observation: Observation, console: Console) -> None:
         head.append(f"\n  {meaning} ({whose[side]})")
         if observation.detail:
             head.append(f"\n  {printable(observation.detail)}", style="dim")
+        head.append(f"\n  hint: {HINTS[observation.failure]}")
     console.print(head, soft_wrap=True)
     table = Table(box=None, show_header=False, pad_edge=True, padding=(0, 1))
-    whole = sum(observation.phases.values()) or 1.0
-    before = 0.0
-    for name, seconds in observation.phases.items():
-        start, end = (round(BAR_WIDTH * at / whole) for at in (before, before + seconds))
-        bar = " " * start + "\N{FULL BLOCK}" * max(1, end - start)
-        table.add_row(Text(name), Text(seconds_text(seconds), justify="right"), Text(bar, style="cyan"))
-        before += seconds
+    for row in _phases(observation, max(BAR_WIDTH_MIN, min(BAR_WIDTH, console.width - BESIDE_BAR))):
+        table.add_row(*row)
     for key, fact in observation.facts.items():
         value = printable(fact) if isinstance(fact, str) else f"{fact:.10g}"
-        table.add_row(Text(key.replace("_", " "), style="dim"), Text(value, style="dim", justify="right"), "")
+        table.add_row(
+            Text(printable(key).replace("_", " "), style="dim"), Text(value, style="dim", justify="right"), ""
+        )
     if table.row_count:
         console.print(table)
+
+
+def _phases(observation: Observation, width: int) -> Iterator[tuple[Text, Text, Text]]:
+    """Name, time and bar of each phase, one behind the other; the last is the one in which it failed."""
+    whole = max(sum(observation.phases.values()), observation.duration_seconds) or 1.0
+
+    def bar(begin: float, end: float, character: str) -> str:
+        start = min(round(width * begin / whole), width - 1)
+        return " " * start + character * max(1, min(round(width * end / whole), width) - start)
+
+    before = 0.0
+    for name, seconds in observation.phases.items():
+        drawn = Text(bar(before, before + seconds, "\N{FULL BLOCK}"), style="cyan")
+        yield Text(name), Text(seconds_text(seconds), justify="right"), drawn
+        before += seconds
+    if observation.failure is not None:
+        rest = max(0.0, observation.duration_seconds - before)
+        drawn = Text(bar(before, before + rest, "\N{LIGHT SHADE}") + " failed here", style="red")
+        yield Text(str(observation.operation), style="red"), Text(seconds_text(rest), justify="right"), drawn

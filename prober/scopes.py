@@ -11,6 +11,7 @@ from prober.judge.records import Outage, Scope, StateChanged, Verdict, rfc3339
 from prober.judging import Judging
 from prober.metrics import SLICE, Labels, label, number
 from prober.model import Entity, Target
+from prober.printable import printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +211,13 @@ VANTAGE_FAMILIES: Final[tuple[VantageFamily, ...]] = (
     ),
 )
 
+NOTES: Final = (
+    "prober_note_timestamp_seconds",
+    "When what a note is about was: the newest 20 notes, their texts cut to 200 characters",
+)
+NOTE_TEXT_MAX: Final = 200
+"""Characters: a label travels with every sample."""
+
 ENTITY_NETWORKS: Final = ("prober_entity_networks", "Networks of an entity, by state")
 
 
@@ -285,12 +293,24 @@ class ScopeExposition:
                     yield "".join(lines).encode()
                     lines.clear()
                 await asyncio.sleep(0)
-        yield "".join((*self._networks(entities), *self._vantage_lines())).encode()
+        yield "".join((*self._networks(entities), *self._vantage_lines(), *self._notes())).encode()
 
     def _vantage_lines(self) -> Iterator[str]:
         for family in VANTAGE_FAMILIES:
             yield f"# HELP {family.name} {family.help}\n# TYPE {family.name} {family.type}\n"
             yield f"{family.name}{{{self._vantage[:-1]}}} {number(family.read(self._judging))}\n"
+
+    def _notes(self) -> Iterator[str]:
+        """The only texts of people's own in labels: few, short, and of no other metric."""
+        name, text = NOTES
+        yield f"# HELP {name} {text}\n# TYPE {name} gauge\n"
+        found: dict[Labels, float] = {}  # one series twice would spoil the whole exposition
+        for note in self._judging.ledger.latest_notes():
+            pairs = {"id": note.id, "entity": note.entity, "text": note.text, "source": note.source}
+            labels = "".join(label(key, printable(value, NOTE_TEXT_MAX)) for key, value in pairs.items() if value)
+            found[self._vantage + labels] = note.at
+        for labels, at in found.items():
+            yield f"{name}{{{labels[:-1]}}} {number(at)}\n"
 
     def _networks(self, entities: Iterable[Entity]) -> Iterator[str]:
         name, text = ENTITY_NETWORKS

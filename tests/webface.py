@@ -33,6 +33,7 @@ class Agent:
     reloads: int = 0
     rendering: int = 0
     rendered: int = 0
+    noted: list[dict[str, Any]] = field(default_factory=list)
 
     async def render(self) -> AsyncIterator[bytes]:
         self.rendering += 1
@@ -62,6 +63,20 @@ class Agent:
         if "full" in query:
             raise NotAvailable("the disk is gone")
         return {"outages": [], "asked": dict(query)}
+
+    async def notes(self, query: Mapping[str, str]) -> dict[str, Any]:
+        return {"notes": self.noted, "asked": dict(query)}
+
+    async def add_note(self, given: object) -> dict[str, Any]:
+        if not isinstance(given, dict) or "text" not in given:
+            raise BadRequest("a note needs a text")
+        self.noted.append(given)
+        return {"id": str(len(self.noted)), **given}
+
+    async def remove_note(self, name: str) -> bool:
+        if name == "full":
+            raise NotAvailable("the disk is gone")
+        return bool(self.noted) and self.noted.pop() is not None
 
     def views(self) -> Views:
         return Views(

@@ -16,7 +16,7 @@ from prober.failures import Failure, Operation
 from prober.metrics import CHECK_FAMILIES, TARGET_FAMILIES, Family, kind_families
 from prober.model import Check, Entity, Observation, Target
 from prober.runner import Figures
-from prober.scopes import ENTITY_NETWORKS, SCOPE_FAMILIES, VANTAGE_FAMILIES
+from prober.scopes import ENTITY_NETWORKS, NOTES, SCOPE_FAMILIES, VANTAGE_FAMILIES
 from prober.selfmetrics import AgentCollector, EndpointCollector, ReloadFigures, make_registry
 from prober.state import CERTIFICATE_EXPIRY, CheckState, State
 
@@ -109,6 +109,8 @@ def of_scopes() -> Iterator[Row]:
         yield Row(family.name, family.type, family.labels, family.help)
     name, text = ENTITY_NETWORKS
     yield Row(name, "gauge", ("state",), f"{text} (labels `entity` and `state` only)")
+    name, text = NOTES
+    yield Row(name, "gauge", ("id", "text", "source"), f"{text} (`prober note`; `entity` if it is about one)")
 
 
 def of_vantage() -> Iterator[Row]:

@@ -28,6 +28,7 @@ from grafana.source.panels import (
     Column,
     fixed,
     lines,
+    notes,
     outage_shading,
     running_stat,
     stat,
@@ -288,5 +289,5 @@ DASHBOARD = Dashboard(
     ],
     variables=[ONE_ENTITY, FUSED],
     since="now-24h",
-    annotations=[outage_shading("Outage of the entity", WHOLE)],
+    annotations=[outage_shading("Outage of the entity", WHOLE), notes('entity=~"|$entity"')],
 )

@@ -348,6 +348,25 @@ def fixed(colors: Mapping[str, str]) -> list[Override]:
     return [Override(name, {"color": {"mode": "fixed", "fixedColor": color}}) for name, color in colors.items()]
 
 
+def notes(selector: str) -> Json:
+    """Marks the notes that people have made (`prober note`), each at its own time, in charts over time.
+
+    The same note made at several vantages is one.
+    """
+    return {
+        "name": "Notes",
+        "datasource": DATASOURCE,
+        "enable": True,
+        "hide": False,
+        "iconColor": BLUE,
+        "expr": f"{MILLISECONDS} * max by (entity, text, source) (prober_note_timestamp_seconds{{{selector}}})",
+        "titleFormat": "{{source}}",
+        "textFormat": "{{text}}",
+        "useValueForTime": "on",
+        "step": "60s",
+    }
+
+
 def outage_shading(name: str, selector: str) -> Json:
     """Marks the outages of a scope in charts over time."""
     return {

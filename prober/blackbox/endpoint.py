@@ -27,7 +27,6 @@ from prober.blackbox.request import (
     host_of,
     malformed,
     patience_of,
-    printable,
     timeout_of,
     without_password,
 )
@@ -37,6 +36,7 @@ from prober.contract import Family, Io, ProbeFailure, Resolver
 from prober.deadline import StallMeter
 from prober.failures import Failure, Operation
 from prober.net.names import check_host, is_address
+from prober.printable import printable
 from prober.schedule import Bucket, Budgets, budget_key
 
 DEFAULT_MODULE: Final = "http_2xx"
@@ -49,6 +49,8 @@ REFUSALS_LOGGED_AT_ONCE: Final = 20.0
 
 METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 TEXT_TYPE: Final = "text/plain; charset=utf-8"
+TEXT_MAX: Final = 1_000
+"""Characters of a message about what somebody else sent."""
 
 REFUSED: Final = ("prober_probe_refused_info", "Why nothing was sent: the target is not one that /probe may probe")
 OUTCOMES: Final = ("succeeded", "failed", "refused", "bad_request", "limited", "overloaded", "abandoned")
@@ -158,7 +160,7 @@ class Endpoint:
         try:
             module = with_hostname(module, hostname)
         except ValueError as error:
-            return self._bad_request(400, printable(str(error)))
+            return self._bad_request(400, printable(str(error), TEXT_MAX))
         guard = PolicyGuard(self._policy, lambda destination: self._heard(destination, host, key))
         host = host_of(module, target)
         if host is not None and not is_address(host) and (refusal := guard.name(host)) is not None:
@@ -269,7 +271,7 @@ class Endpoint:
                 shown,
                 result.success,
                 result.duration_seconds,
-                printable(reason),
+                printable(reason, TEXT_MAX),
                 report,
             )
         )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Final, Literal, TypeAlias
 
+from prober.printable import printable
+
 Level: TypeAlias = Literal["debug", "info", "warn", "error"]
 
 LINES_MAX: Final = 500
@@ -55,8 +57,7 @@ def _value(value: object) -> str:
     text = value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
     if len(text) > VALUE_LENGTH_MAX:
         text = text[:VALUE_LENGTH_MAX] + "..."
-    if not text.isprintable():
-        text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    text = printable(text)
     if text and not any(c in ' "=' for c in text):
         return text
     return '"' + text.replace('"', '\\"') + '"'

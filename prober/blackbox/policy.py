@@ -16,6 +16,7 @@ from prober.blackbox.guard import Destination
 from prober.blackbox.special import WORDS, Address, Network, embedded, reached, special_range
 from prober.config.allow import AllowEntry, parse_allow
 from prober.net.names import check_host, is_address
+from prober.printable import printable
 
 NOT_ALLOWED: Final = "not_allowed"
 NO_ALLOW_LIST: Final = "no_allow_list"
@@ -87,7 +88,7 @@ class Policy:
         """A proxy is to resolve the name, so nobody here knows where it leads: then it must be named itself."""
         if self._names(name, port):
             return None
-        text = f"{_shown(name)} is resolved by a proxy; probe_endpoint.allow must have the name itself"
+        text = f"{printable(name, 253)} is resolved by a proxy; probe_endpoint.allow must have the name itself"
         return Refusal(NOT_ALLOWED, text)
 
     def _names(self, name: str, port: int | None) -> bool:
@@ -113,9 +114,8 @@ class Policy:
             return _NO_LIST
         if any(entry.path == path for entry in self.entries):
             return None
-        return Refusal(
-            NOT_ALLOWED, f"the socket {_shown(path)} is not in probe_endpoint.allow; add unix:{_shown(path)}"
-        )
+        shown = printable(path, 253)
+        return Refusal(NOT_ALLOWED, f"the socket {shown} is not in probe_endpoint.allow; add unix:{shown}")
 
 
 class PolicyGuard:
@@ -148,19 +148,15 @@ _NO_LIST: Final = Refusal(NO_ALLOW_LIST, "nothing may be probed: probe_endpoint.
 
 
 def _not_allowed(what: str) -> Refusal:
-    return Refusal(NOT_ALLOWED, f"{_shown(what)} is not in probe_endpoint.allow; add its name or its prefix")
+    return Refusal(NOT_ALLOWED, f"{printable(what, 253)} is not in probe_endpoint.allow; add its name or its prefix")
 
 
 def _opted_out(name: str) -> Refusal:
-    return Refusal(OPTED_OUT, f"{_shown(name)} is on the opt-out list")
+    return Refusal(OPTED_OUT, f"{printable(name, 253)} is on the opt-out list")
 
 
 def _special(destination: Destination, word: str) -> Refusal:
     what = f"a {word.replace('_', '-')} address"
     leads = "is" if destination.name == destination.address else "leads to"
     remedy = "which probe_endpoint.allow does not name; add its prefix if it is to be probed"
-    return Refusal(word, f"{_shown(destination.name)} {leads} {what}, {remedy}")
-
-
-def _shown(text: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in text[:253])
+    return Refusal(word, f"{printable(destination.name, 253)} {leads} {what}, {remedy}")

@@ -94,7 +94,3 @@ def without_password(target: str) -> str:
         return target
     hidden = urlunsplit(parts._replace(netloc=f"<secret>@{parts.netloc.rpartition('@')[2]}"))
     return hidden.removeprefix(prefix)
-
-
-def printable(text: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in text[:1000])

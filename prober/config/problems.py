@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, TypeAlias
 
+from prober.printable import printable
+
 KeyPath: TypeAlias = tuple[str | int, ...]
 """Where in a document: keys of mappings and positions in lists."""
 
@@ -159,6 +161,5 @@ def listed(words: Iterable[str], last: str = "or") -> str:
 
 def one_line(text: str) -> str:
     """`text` with everything that is not printable escaped, cut when very long."""
-    if not text.isprintable():
-        text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    text = printable(text)
     return text if len(text) <= _MESSAGE_LENGTH_MAX else text[: _MESSAGE_LENGTH_MAX - 3] + "..."

@@ -3,6 +3,7 @@
 from prober.ledger.batch import Heartbeat
 from prober.ledger.files import FILE_NAME, LedgerError
 from prober.ledger.ledger import Ledger
+from prober.ledger.notes import BadNote, Note, make_note
 from prober.ledger.read import cursor_after, read_gaps, read_outages
 from prober.ledger.storage import Absence, Restored
 from prober.ledger.totals import Totals
@@ -10,12 +11,15 @@ from prober.ledger.totals import Totals
 __all__ = [
     "FILE_NAME",
     "Absence",
+    "BadNote",
     "Heartbeat",
     "Ledger",
     "LedgerError",
+    "Note",
     "Restored",
     "Totals",
     "cursor_after",
+    "make_note",
     "read_gaps",
     "read_outages",
 ]

@@ -14,6 +14,7 @@ from itertools import islice
 from typing import Any, Final
 
 from prober.judge.records import Gap, Outage, OutageClass
+from prober.ledger.notes import Note
 from prober.ledger.schema import GAP_COLUMNS, OUTAGE_COLUMNS, gap_row, outage_row, upsert
 from prober.ledger.totals import Counted, Key, ScopeState
 
@@ -200,6 +201,7 @@ class Written:
     passed_over: set[str] = field(default_factory=set)  # outages whose row was better, or not there to be updated
     gaps_passed_over: set[str] = field(default_factory=set)
     spoiled: list[str] = field(default_factory=list)  # what can never be written, and why
+    notes: tuple[Note, ...] | None = None  # the newest ones, if somebody has written any
 
 
 def write(connection: sqlite3.Connection, batch: Batch) -> Written:

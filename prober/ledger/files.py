@@ -74,10 +74,11 @@ def exists(path: Path) -> bool:
     try:
         return path.exists()
     except PermissionError:
-        raise _forbidden(path) from None
+        raise forbidden(path) from None
 
 
-def _forbidden(path: Path) -> LedgerError:
+def forbidden(path: Path) -> LedgerError:
+    """What is said of a file that this user may not open."""
     return LedgerError(f"{path}: may not be read by this user; run this as the agent's user or as root")
 
 
@@ -148,7 +149,7 @@ def reading(path: Path, *, beside_writer: bool = False) -> Iterator[sqlite3.Conn
     if not exists(path):
         raise LedgerError(f"{path}: there is no ledger; run the agent with this directory, or name its with --data-dir")
     if not os.access(path, os.R_OK):
-        raise _forbidden(path)
+        raise forbidden(path)
     with (
         _temporary(path) as directory,
         closing(_open_reading(path, None if beside_writer else directory)) as connection,

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from prober.judge.records import (
     Event,
@@ -33,6 +33,8 @@ from prober.judge.records import (
     StateChanged,
 )
 from prober.ledger.batch import Batch, Heartbeat, OutageEntry, Snapshot, Written
+from prober.ledger.files import LedgerError
+from prober.ledger.notes import Note, add_note, notes_in, remove_note
 from prober.ledger.read import gaps_in, outages_in
 from prober.ledger.storage import Restored, Storage
 from prober.ledger.totals import Key, ScopeState, StateBook, Totals, state_of
@@ -40,6 +42,9 @@ from prober.ledger.view import View
 from prober.ledger.writer import Writer
 
 log = logging.getLogger("prober.ledger")
+
+A = TypeVar("A")
+T = TypeVar("T")
 
 UNWRITTEN_MAX: Final = 100_000
 """Outages and gaps that may wait in memory (about 200 MB); beyond, the oldest that ended is given up, and counted."""
@@ -71,6 +76,7 @@ class Ledger:
         self.failing_reason = ""
         self.lost = 0
         self._utc, self._now = utc, now
+        self._one_note = asyncio.Lock()
         self._closed = False
 
     @classmethod
@@ -270,6 +276,10 @@ class Ledger:
         """What `*_total` metrics show. Never goes back."""
         return self._view.totals((scope, name))
 
+    def latest_notes(self) -> tuple[Note, ...]:
+        """The newest 20 notes, newest first; what another process has written is seen with the next heartbeat."""
+        return self._view.notes
+
     @property
     def unwritten(self) -> int:
         """Outages and gaps that wait to be written."""
@@ -282,6 +292,29 @@ class Ledger:
     async def gaps(self, **filters: Any) -> list[Gap]:
         """As `prober.ledger.read.read_gaps`. Raises LedgerError."""
         return await asyncio.to_thread(gaps_in, self._storage.path, self._storage.reading, **filters)
+
+    # -- notes: not of our making --------------------------------------------------------------------------------------
+
+    async def notes(self, **filters: Any) -> list[Note]:
+        """As `prober.ledger.notes.read_notes`. Raises LedgerError."""
+        return await asyncio.to_thread(notes_in, self._storage.path, self._storage.reading, **filters)
+
+    async def add_note(self, note: Note) -> None:
+        """Write a note, and wait until it is on the disk. Raises LedgerError and BadNote."""
+        await self._noting(add_note, note)
+
+    async def remove_note(self, name: str) -> bool:
+        """Remove a note; False: there is none of this id. Raises LedgerError."""
+        return await self._noting(remove_note, name)
+
+    async def _noting(self, change: Callable[[Path, A], T], what: A) -> T:
+        if not self.writable:  # it would wait for as long as the disk makes it
+            raise LedgerError(f"{self._storage.path}: cannot be written now ({self.failing_reason})")
+        async with self._one_note:
+            done = await asyncio.to_thread(change, self._storage.path, what)
+        # The views look for notes when something is written: at once, not with the next heartbeat.
+        self._writer.put(lambda batch: batch.waiters.append(self._loop.create_future()))
+        return done
 
     # -- what the writer reports ---------------------------------------------------------------------------------------
 

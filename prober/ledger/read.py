@@ -13,7 +13,8 @@ from typing import Any
 
 from prober.judge.records import Gap, Outage, Scope
 from prober.ledger.files import LedgerError, broken, ledger_file, passing, reading, version_of
-from prober.ledger.schema import GAP_COLUMNS, OUTAGE_COLUMNS, VERSION, columns, gap_of, outage_of
+from prober.ledger.schema import GAP_COLUMNS, OUTAGE_COLUMNS, columns, gap_of, outage_of
+from prober.printable import printable
 
 Opener = Callable[[], AbstractContextManager[sqlite3.Connection]]
 
@@ -30,7 +31,7 @@ def parse_cursor(text: str) -> tuple[float, str]:
         if not isinstance(start, float | int) or not isinstance(name, str):
             raise TypeError
     except (ValueError, TypeError):
-        raise ValueError(f'"{text[:40]}" is not a cursor; take it from the page before') from None
+        raise ValueError(f'"{printable(text, 40)}" is not a cursor; take it from the page before') from None
     return float(start), name
 
 
@@ -122,9 +123,7 @@ def _ask(
     values = [value for _, several in conditions for value in several]
     try:
         with opener() as connection:
-            version = version_of(connection, file)
-            if version < VERSION:
-                raise LedgerError(f"{file}: of ledger version {version}; start this prober's agent on it once")
+            version_of(connection, file)  # what is asked for has been the same since the first version
             # All at once: a reader that dawdles would keep the writer from ever starting its log anew.
             return connection.execute(
                 f"{select}{where} {order} LIMIT ?", (*values, -1 if limit is None else limit)

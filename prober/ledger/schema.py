@@ -89,10 +89,25 @@ MIGRATIONS: Final[tuple[str, ...]] = (
         "state" BLOB NOT NULL  -- JSON, deflated (RFC 1950)
     );
     """,
+    """
+    CREATE TABLE notes (
+        "id" TEXT PRIMARY KEY,
+        "at" REAL NOT NULL,
+        "until" REAL,  -- NULL: about a moment
+        "entity" TEXT NOT NULL,  -- empty: about all
+        "text" TEXT NOT NULL,
+        "source" TEXT NOT NULL,
+        "link" TEXT NOT NULL,
+        "added_at" REAL NOT NULL
+    );
+    CREATE INDEX notes_by_at ON notes ("at", "id");
+    """,
 )
 """Migration n makes version n + 1 out of version n. What was released is never changed, only followed."""
 
 VERSION: Final = len(MIGRATIONS)
+NOTES_SINCE: Final = 2
+"""The version that brought the table `notes`."""
 
 OUTAGE_COLUMNS: Final = tuple(field.name for field in fields(Outage))
 GAP_COLUMNS: Final = tuple(field.name for field in fields(Gap))

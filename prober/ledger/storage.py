@@ -25,6 +25,7 @@ from prober.ledger.files import (
     passing,
     reading,
 )
+from prober.ledger.notes import LATEST, Note, read_notes
 from prober.ledger.schema import GAP_COLUMNS, OUTAGE_COLUMNS, VERSION, columns, gap_of, migrate, outage_of
 from prober.ledger.totals import Counted, Key, ScopeState
 
@@ -56,6 +57,7 @@ class Restored:
     totals: dict[Key, Counted] = field(default_factory=dict)
     states: dict[Key, ScopeState] = field(default_factory=dict)
     past: dict[Key, list[Outage]] = field(default_factory=dict)  # newest first
+    notes: tuple[Note, ...] = ()  # the newest ones
     spoiled_snapshot: str = ""
 
     @property
@@ -237,6 +239,7 @@ def _restore(connection: sqlite3.Connection) -> Restored:
     beat = connection.execute('SELECT "utc", "now", "boot_id", "elapsed" FROM heartbeat').fetchone()
     if beat is not None:
         restored.last_heartbeat = Heartbeat(*beat)
+    restored.notes = tuple(read_notes(connection, limit=LATEST))
     snapshot = connection.execute('SELECT "utc", "state" FROM snapshots').fetchone()
     if snapshot is not None:
         try:

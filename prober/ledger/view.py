@@ -20,6 +20,7 @@ class View:
         self.ongoing = {outage.id: outage for outage in restored.open_outages}
         self.open_gaps = {gap.id: gap for gap in restored.open_gaps}
         self.past = {key: list(outages) for key, outages in restored.past.items()}
+        self.notes = restored.notes
         self.states = after_absence(restored.states, restored.elapsed)
         self._counted = dict(restored.totals)
         self._elapsed = restored.elapsed
@@ -49,6 +50,8 @@ class View:
                 self.open_gaps[name] = gap
             else:
                 self.open_gaps.pop(name, None)
+        if written.notes is not None:
+            self.notes = written.notes
         self._counted |= written.counted
         self.states |= batch.states
         if batch.heartbeat is not None:

@@ -11,6 +11,7 @@ from typing import Final
 
 from prober.ledger.batch import Batch, Snapshot, Written, write, write_snapshot
 from prober.ledger.files import primary_code
+from prober.ledger.notes import NoteWatch
 from prober.ledger.storage import Storage, describe
 
 _DELAY_PER_ATTEMPT: Final = 10.0
@@ -46,6 +47,7 @@ class Writer:
         self._waiting = Batch()
         self._in_hand = Batch()
         self._stopping = False
+        self._notes = NoteWatch()
         self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
 
     def start(self) -> None:
@@ -86,6 +88,7 @@ class Writer:
                 try:
                     if connection is None:
                         connection = self._storage.connect()
+                        self._notes = NoteWatch()
                     self._storage.verify()
                     self._write(connection, batch)
                 # Whatever it is, a defect of ours included: what was not written is not lost, and the trouble is told.
@@ -116,6 +119,7 @@ class Writer:
         snapshot, batch.snapshot = batch.snapshot, None
         with self._changed:
             self._in_hand = Batch(snapshot=snapshot)  # the events are safe, whatever becomes of the snapshot
+        written.notes = self._notes.changed(connection)
         if written.spoiled:
             self._on_spoiled(written.spoiled)
         self._on_written(batch, written)

@@ -12,8 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from prober.judge.records import Outage, OutageClass
-from prober.ledger_cli import print_outages, printable, span, when
+from prober.ledger_cli import print_outages, span, when
 from prober.model import Target
+from prober.printable import printable
 from prober.replay.agent import CELLS, Sent, Witness
 from prober.replay.fused import fused_lines
 from prober.replay.run import Replayed

@@ -31,7 +31,7 @@ def from_ledgers(paths: Iterable[Path]) -> list[Vantage]:
 
 def _vantages(path: Path) -> list[Vantage]:
     file = ledger_file(path)
-    outages, gaps, kept = read_outages(path), read_gaps(path), _restored(file)
+    outages, gaps, kept = read_outages(path), read_gaps(path), restored(file)
     beat = kept.last_heartbeat
     times = [outage.ended_after if outage.ended_by is None else outage.ended_by for outage in outages]
     times += [gap.begin if gap.end is None else gap.end for gap in gaps]
@@ -67,7 +67,8 @@ def _begin(record: Outage | Gap) -> float:
     return record.start if isinstance(record, Outage) else record.begin
 
 
-def _restored(file: Path) -> Restored:
+def restored(file: Path) -> Restored:
+    """What stands in a ledger. Raises LedgerError."""
     try:
         with reading(file) as connection:
             return restore(connection)

@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 import aiohttp
 
-from prober.ledger_cli import printable
+from prober.printable import printable
 
 TIMEOUT_SECONDS: Final = 60.0
 CONNECT_SECONDS: Final = 10.0
@@ -45,17 +45,23 @@ class Access:
     headers: Mapping[str, str]
 
 
-def access(url: str, *, basic_auth_file: Path | None = None, bearer_token_file: Path | None = None) -> Access:
+def access(
+    url: str,
+    *,
+    basic_auth_file: Path | None = None,
+    bearer_token_file: Path | None = None,
+    option: str = "--prometheus",
+) -> Access:
     """The access that a URL (perhaps `https://user:password@host/prefix`) and files give. Raises PrometheusError."""
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        raise PrometheusError("--prometheus: not a URL; write it like http://localhost:9090") from None
+        raise PrometheusError(f"{option}: not a URL; write it like http://localhost:9090") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise PrometheusError("--prometheus: not a URL of http or https; write it like http://localhost:9090")
+        raise PrometheusError(f"{option}: not a URL of http or https; write it like http://localhost:9090")
     if parts.query or parts.fragment:
-        raise PrometheusError("--prometheus: has a query or a fragment; write the address of the server alone")
+        raise PrometheusError(f"{option}: has a query or a fragment; write the address of the server alone")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     plain = urlunsplit((parts.scheme, host if port is None else f"{host}:{port}", parts.path.rstrip("/"), "", ""))
     ways = [parts.username is not None, basic_auth_file is not None, bearer_token_file is not None]

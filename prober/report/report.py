@@ -8,6 +8,7 @@ from math import inf
 from typing import Final, TypeAlias
 
 from prober.judge.records import Gap, GapCause, Outage, Scope
+from prober.ledger import Note
 from prober.report.fuse import Fused, Sight, fuse
 from prober.report.spans import Span, clipped, common, length, union, without
 
@@ -98,7 +99,8 @@ class Report:
     records: tuple[Record, ...]
     islands: tuple[Gap, ...]  # a vantage was cut off: its own trouble, nobody's outage
     availability: tuple[Availability, ...]
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # on how it was made
+    remarks: tuple[Note, ...] = ()  # from outside, oldest first
 
     @property
     def observed(self) -> bool:

@@ -12,12 +12,12 @@ from math import ceil, isfinite
 from typing import Any, Final
 
 from prober.judge.records import Gap, rfc3339
-from prober.ledger_cli import cell, duration, printable, span, when
+from prober.ledger import Note
+from prober.ledger_cli import NOTE_TEXT_MAX, cell, duration, span, when
+from prober.printable import printable
 from prober.report.fuse import Fused
 from prober.report.report import Availability, Record, Report, Vantage
 from prober.report.spans import clipped, length
-
-FORMATS: Final = ("md", "csv", "json")
 
 _MARKDOWN: Final = re.compile(r"[\\`*\[\]<>|#&!~]")
 _NAME_MAX: Final = 60
@@ -76,6 +76,13 @@ def _markdown(report: Report) -> Iterator[str]:
         yield from table(("from (UTC)", "to (UTC)", "vantage", "duration"), [_island(gap) for gap in report.islands])
     else:
         yield "None."
+    if report.remarks:
+        yield ""
+        yield "## Notes from outside"
+        yield ""
+        yield "What people have said of that time. Nothing above depends on it."
+        yield ""
+        yield from table(("from (UTC)", "to (UTC)", "entity", "note", "source"), map(_remark, report.remarks))
     for note in report.notes:
         yield ""
         yield f"Note: {note}"
@@ -160,15 +167,24 @@ def _island(gap: Gap) -> tuple[str, ...]:
     return when(gap.begin), when(gap.end), name_of(gap.vantage), span(gap.end - gap.begin)
 
 
+def _remark(note: Note) -> tuple[str, ...]:
+    where = ", ".join(text_of(text, NOTE_TEXT_MAX) for text in (note.source, note.link) if text)
+    until = "" if note.until is None else when(note.until)
+    return when(note.at), until, name_of(note.entity) or "all", text_of(note.text, NOTE_TEXT_MAX), where
+
+
 def _names(vantages: Iterable[str]) -> str:
     return ", ".join(map(name_of, vantages)) or "-"
 
 
 def name_of(text: str) -> str:
     """A name as Markdown text: nothing in it is markup, or steers a terminal."""
-    shown = printable(text)
-    shown = shown if len(shown) <= _NAME_MAX else f"{shown[: _NAME_MAX - 1]}…"
-    return _MARKDOWN.sub(lambda match: f"\\{match[0]}", shown)
+    return text_of(text, _NAME_MAX)
+
+
+def text_of(text: str, length_max: int) -> str:
+    """Any text as Markdown text of so many characters at most."""
+    return _MARKDOWN.sub(lambda match: f"\\{match[0]}", printable(text, length_max))
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
@@ -232,6 +248,7 @@ def to_json(report: Report) -> dict[str, Any]:
             for one in report.availability
         ],
         "notes": list(report.notes),
+        "remarks": [note.to_json() for note in report.remarks],
     }
 
 
@@ -286,7 +303,8 @@ def _seconds(value: float | None) -> float | None:
 
 def as_json(report: Report) -> str:
     """`to_json`, printed."""
-    return json.dumps(to_json(report), indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps(to_json(report), indent=2, ensure_ascii=False)
+    return "\n".join(map(printable, text.split("\n"))) + "\n"  # within a text, an escape means the same
 
 
 def as_csv(report: Report) -> str:
@@ -318,8 +336,3 @@ def _island_json(gap: Gap) -> dict[str, Any]:
         "up": [],
         "blind": [gap.vantage],
     }
-
-
-def rendered(report: Report, form: str) -> str:
-    """The report in one of FORMATS."""
-    return {"md": as_markdown, "csv": as_csv, "json": as_json}[form](report)

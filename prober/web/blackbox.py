@@ -10,6 +10,8 @@ from typing import Final, Protocol
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from prober.printable import printable
+
 PROBE: Final = "/probe"
 TIMEOUT_HEADER: Final = "X-Prometheus-Scrape-Timeout-Seconds"
 
@@ -131,12 +133,8 @@ def _row(past: Past) -> str:
     when = datetime.fromtimestamp(past.utc, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     result = "Success" if past.success else "<strong>Failure</strong>"
     texts = (when, past.module, past.target)
-    cells = "".join(f"<td>{html.escape(_shown(text))}" for text in texts)
+    cells = "".join(f"<td>{html.escape(printable(text))}" for text in texts)
     return (
-        f"<tr>{cells}<td>{result}<td>{past.seconds:.3f}<td>{html.escape(_shown(past.reason))}"
+        f"<tr>{cells}<td>{result}<td>{past.seconds:.3f}<td>{html.escape(printable(past.reason))}"
         f'<td><a href="logs?id={past.number}">Log</a>\n'
     )
-
-
-def _shown(text: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in text)

@@ -19,6 +19,8 @@ from prober.web import scrape
 from prober.web.attribution import Attribution, probing_text
 from prober.web.auth import Users, Verdict
 from prober.web.blackbox import Endpoint, add_routes
+from prober.web.notes import NotesApi
+from prober.web.notes import add_routes as add_notes
 
 SCRAPES_MAX: Final = 8
 """Expositions under way at one time; one more is answered 503."""
@@ -53,7 +55,7 @@ _INDEX: Final = f"""<!DOCTYPE html>
 _PROBES: Final = '<li><a href="/logs">Recent probes</a> by /probe, and its <a href="/config">modules</a>\n'
 
 
-class Api(Protocol):
+class Api(NotesApi, Protocol):
     """Plain values that become JSON."""
 
     def status(self) -> dict[str, Any]:
@@ -123,6 +125,7 @@ def make_app(views: Views, access: Access, *around: Middleware) -> web.Applicati
     app.router.add_get("/metrics", pages.metrics)
     app.router.add_get("/api/v1/status", pages.status)
     app.router.add_get("/api/v1/outages", pages.outages)
+    add_notes(app, views.api, lambda request: access.users.required or _has_certificate(request))
     app.router.add_get("/-/healthy", pages.healthy)
     app.router.add_get("/-/ready", pages.ready)
     app.router.add_post("/-/reload", pages.reload)
@@ -131,6 +134,12 @@ def make_app(views: Views, access: Access, *around: Middleware) -> web.Applicati
     if views.endpoint is not None:
         add_routes(app, views.endpoint)
     return app
+
+
+def _has_certificate(request: web.Request) -> bool:
+    """Whether the client has shown a certificate; one that was not verified does not get so far."""
+    transport = request.transport
+    return transport is not None and bool(transport.get_extra_info("peercert"))
 
 
 def _text(text: str, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:

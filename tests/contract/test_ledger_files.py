@@ -19,6 +19,7 @@ import pytest
 
 from prober.judge.records import GapClosed, OutageClosed, OutageOpened, Verdict
 from prober.ledger import FILE_NAME, Ledger, LedgerError, Totals, read_gaps, read_outages
+from prober.ledger.schema import VERSION
 from tests.contract.ledger_agent import SECONDS
 from tests.lab import Process, require_program, require_root, wait_until
 from tests.ledgers import BEGIN, ended, gap, opened, outage, state
@@ -179,7 +180,7 @@ async def test_a_ledger_of_a_later_prober_is_refused(tmp_path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA user_version = 99")
     before = path.read_bytes()
-    message = f"{path}: written by a later prober (ledger version 99, this one knows 1); upgrade prober"
+    message = f"{path}: written by a later prober (ledger version 99, this one knows {VERSION}); upgrade prober"
     with pytest.raises(LedgerError) as refused:
         await Ledger.open(tmp_path, now=0.0, utc=BEGIN)
     assert str(refused.value) == message

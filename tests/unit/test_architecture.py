@@ -26,9 +26,13 @@ BESIDE = {
     "clock": "schedule",
     "deadline": "schedule",
     "logs": "schedule",
+    "printable": "schedule",
     "selfmetrics": "metrics",
     "ledger_cli": "api",
+    "sentence": "api",
     "live": "metrics",
+    "hints": "schedule",
+    "status": "report",
     "once": "web",
 }
 
@@ -140,7 +144,7 @@ def test_each_module_can_be_imported_first() -> None:
         cwd=ROOT.parent,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=110,
         check=True,
     )
     assert done.stdout == ""

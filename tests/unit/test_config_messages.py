@@ -85,7 +85,7 @@ def test_texts_of_problems() -> None:
     assert key_path(("", "x" * 70)) == f'[""]["{"x" * 60}..."]'
     assert listed(["a"]) == "a"
     assert listed(["a", "b", "c"], "and") == "a, b and c"
-    assert one_line("a\nb\x1b[31m\u2028한국어") == "a\\nb\\x1b[31m\\u2028한국어"
+    assert one_line("a\nb\x1b[31m\u2028한국어") == "a\\nb\\u001b[31m\\u2028한국어"
     assert len(one_line("x" * 10_000)) == 600
     assert str(Problem("f.yml", 3, "a.b", "wrong; mend it", "x")) == "f.yml:3: a.b: wrong; mend it"
     assert str(Problem("f.yml", 0, "", "wrong; mend it", "x")) == "f.yml: wrong; mend it"
