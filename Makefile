@@ -31,7 +31,7 @@ soak: $(VENV)/.dev ## run the tests that take longer than CI should
 	@bash .ci/packages
 	@$(PYTEST) -m soak $(ARGS)
 
-evaluate: $(VENV)/.dev ## try the judgement on known truths, write docs/evaluation.md (minutes; ARGS=--quick takes one)
+evaluate: $(VENV)/.dev ## try the judgement on known truths, write docs/evaluation.md (long; ARGS=--quick takes a minute)
 	@$(BIN)/python -m tests.evaluate $(ARGS)
 
 check: lint test ## format, lint, types and tests: what CI runs

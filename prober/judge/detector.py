@@ -278,15 +278,19 @@ class Detector:
     def next_probe(self, now: float) -> float:
         """When the next probe beside the regular ones is due: every `confirm_interval` at first, ever slower later.
 
-        A relative error of 1/20 in the end of a long outage is fine; a short one deserves every probe it can get. At
-        the slowest, the probes divide the regular rounds evenly.
+        A relative error of 1/20 in the end of a long outage is fine; a short one deserves every probe it can get, and
+        what may be an outage is not asked more slowly before it can be known. At the slowest, the probes divide the
+        regular rounds evenly.
         """
         run = self.run
         assert run is not None
         interval = self.check.interval_seconds
         slowest = max(self.confirm_interval, interval / max(3, run.k))
         last = max(self.last_sent, run.first_at)
-        spacing = min(slowest, max(self.confirm_interval, (last - run.first_at) / PATIENCE))
+        lasted = last - run.first_at
+        if not self.down:
+            lasted -= run.needed * self.confirm_interval
+        spacing = min(slowest, max(self.confirm_interval, lasted / PATIENCE))
         if spacing < slowest or self.regular_at is None:
             return max(now, last + spacing)
         step = floor((last - self.regular_at) / slowest + 1.5)

@@ -92,6 +92,7 @@ LOSSES: Final[dict[str, tuple[str, Stretches]]] = {
     "weekly": ("a day of 30 % a week, else 1 %", _weekly),
     "ramp-24": ("a ramp of 5 to 60 % in 24 h a week, else 1 %", _ramp(24, 0.05, 0.6, 0.01)),
     "ramp-6": ("a ramp of 1 to 60 % in 6 h a week, else 1 %", _ramp(6, 0.01, 0.6, 0.01)),
+    "ramp-steep": ("a ramp of 0 to 60 % in 6 h a week, else 0.5 %", _ramp(6, 0.0, 0.6, 0.005)),
     "sudden-50": ("50 % at once for 3 h a month, else 1 %", _sudden),
 }
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from math import inf
 from pathlib import Path
 from typing import Final
 
-from prober.config.worlds import World
 from prober.judge.records import GapCause, Outage
 from prober.judge.rollup import Node
 from prober.replay.agent import Witness, WorldAgent
@@ -68,12 +67,15 @@ def part_of(node: Node) -> str | None:
     return "entity" if node.scope == "entity" and len(node.children) > 1 else None
 
 
-def ours(name: str, target_years: float, index: int) -> Found:
-    """The agent at one vantage of a world: the real runner, judge and ledger, as `prober replay` runs them."""
+def ours(name: str, target_years: float, index: int, progress: Callable[[float], None] | None = None) -> Found:
+    """The agent at one vantage of a world: the real runner, judge and ledger, as `prober replay` runs them.
+
+    `progress` hears now and then how much of it is done, from 0 to 1.
+    """
     case = CASES[name]
     world = case.make(case.seconds(target_years))
     with tempfile.TemporaryDirectory(prefix="prober-evaluate-") as directory:
-        witness = WorldAgent(world, index, world.seed, Path(directory)).run()
+        witness = WorldAgent(world, index, world.seed, Path(directory), progress).run()
     figures = score(Replayed(world, world.seed, (witness,)), part_of)
     if case.vantages > 1:
         figures = {f"{witness.vantage}/{part}": one for part, one in figures.items()}
@@ -145,28 +147,33 @@ def fused(target_years: float, outages: Iterable[Outage]) -> Figures:
         records.setdefault(outage.name, []).append(outage)
     whole = Figures(target_years=case.hosts * until / YEAR)
     for key, found in records.items():
-        found.sort(key=lambda outage: outage.start)
-        position = 0
-        for begin, end in truth.checks[key].down(until):
-            whole.true_outages += 1
-            begin, end = begin + world.start, end + world.start
-            while position < len(found) and (found[position].ended_by or inf) <= begin - 3600.0:
-                position += 1
-            seen = []
-            for outage in found[position:]:
-                if outage.start > end + 3600.0:
-                    break
-                if (outage.started_after or -inf) < end and (outage.ended_by or inf) > begin:
-                    seen.append(outage)
-            _weigh_fused(whole, world, seen, (begin, end))
+        down = [(begin + world.start, end + world.start) for begin, end in truth.checks[key].down(until)]
+        fuse_all(whole, world.vantages, found, down, world.end)
     return whole
 
 
-def _weigh_fused(whole: Figures, world: World, seen: list[Outage], true: Span) -> None:
-    sights = [
-        Sight(vantage, tuple(outage for outage in seen if outage.vantage == vantage)) for vantage in world.vantages
-    ]
-    said = [one for one in fuse(sights, until=world.end) if one.kind == "outage"]
+def fuse_all(
+    whole: Figures, vantages: Sequence[str], outages: Iterable[Outage], down: Iterable[Span], until: float
+) -> None:
+    """Add what the vantages together say of one check, against when it was `down`. Unix seconds."""
+    found = sorted(outages, key=lambda outage: outage.start)
+    position = 0
+    for begin, end in down:
+        whole.true_outages += 1
+        while position < len(found) and (found[position].ended_by or inf) <= begin - 3600.0:
+            position += 1
+        seen = []
+        for outage in found[position:]:
+            if outage.start > end + 3600.0:
+                break
+            if (outage.started_after or -inf) < end and (outage.ended_by or inf) > begin:
+                seen.append(outage)
+        _weigh_fused(whole, vantages, seen, (begin, end), until)
+
+
+def _weigh_fused(whole: Figures, vantages: Sequence[str], seen: list[Outage], true: Span, until: float) -> None:
+    sights = [Sight(vantage, tuple(outage for outage in seen if outage.vantage == vantage)) for vantage in vantages]
+    said = [one for one in fuse(sights, until=until) if one.kind == "outage"]
     if not said:
         whole.missed += true[1] - true[0] >= 100.0
         return
@@ -174,6 +181,6 @@ def _weigh_fused(whole: Figures, world: World, seen: list[Outage], true: Span) -
     whole.records += len(said)
     first, last = said[0], said[-1]
     whole.starts.append(first.start.after < true[0] <= first.start.by)
-    if last.end is not None and true[1] < world.end:
+    if last.end is not None and true[1] < until:
         whole.ends.append(last.end.after < true[1] <= last.end.by)
         whole.errors.append(abs(last.end.at - first.start.at - (true[1] - true[0])))

@@ -25,6 +25,8 @@ HOSTS: Final = 20
 MEMBERS: Final = 60
 WARM_UP_SECONDS: Final = DAY  # nothing goes down before (a quarter of a short world): what is usual is learned first
 
+SPACING_SECONDS: Final = 50_000.0  # between the outages of a host
+
 Span = tuple[float, float]
 
 
@@ -37,6 +39,11 @@ class Case:
     make: Callable[[float], World]
     vantages: int = 1
     hosts: int = HOSTS
+
+    @property
+    def cost(self) -> float:
+        """About so many CPU seconds a target-year: the longest piece is begun first."""
+        return COSTS.get(self.name, 45.0)
 
     def seconds(self, target_years: float) -> float:
         """So long must it last for so many target-years over all hosts and vantages."""
@@ -122,7 +129,7 @@ def world(
     chance = random.Random(f"{name}/outages")
     for one in names:
         if one.startswith("o"):
-            spans = outages(chance, seconds, min(12_000.0, max(3000.0, seconds / 10)), 30.0, 7200.0)
+            spans = outages(chance, seconds, min(SPACING_SECONDS, max(3000.0, seconds / 10)), 30.0, 7200.0)
             conditions += [row(one, span, down=True) for span in spans]
     return World(
         file=name,
@@ -271,6 +278,19 @@ def _troubles(seconds: float) -> World:
 def _three(seconds: float) -> World:
     return world("three", seconds, hosts_of("o"), [], loss=0.2, vantages=("first", "second", "third"))
 
+
+COSTS: Final = {
+    "sudden-50": 25.0,
+    "ramps": 35.0,
+    "loss-30": 90.0,
+    "bursts-5": 75.0,
+    "bursts-10": 110.0,
+    "entity-5": 95.0,
+    "entity-20": 115.0,
+    "offline": 85.0,
+    "poor-sight": 80.0,
+    "three": 85.0,
+}
 
 CASES: Final = {
     case.name: case

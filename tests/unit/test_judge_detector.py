@@ -111,6 +111,7 @@ def test_probes_while_down_go_from_the_confirm_interval_to_an_even_share_of_the_
     detector.succeeded(seen(0.0, True))
     run = run_of(detector, 60.0)
     run.k = 4
+    detector.down = True
     detector.regular_at = detector.last_sent = 60.0
     assert detector.next_probe(60.0) == 62.0
     detector.last_sent = 160.0
@@ -119,6 +120,20 @@ def test_probes_while_down_go_from_the_confirm_interval_to_an_even_share_of_the_
     assert detector.next_probe(1020.0) == 1035.0
     detector.last_sent = 1065.0
     assert detector.next_probe(1065.0) == float("inf")  # the regular round at 1080 is next
+
+
+def test_what_may_be_an_outage_is_not_asked_more_slowly_before_it_can_be_known() -> None:
+    detector = Detector(CHECK, Settings())
+    detector.succeeded(seen(0.0, True))
+    run = run_of(detector, 60.0)
+    run.k, run.needed = 11, 27  # at 30 % loss, after a bad half hour
+    detector.regular_at, detector.last_sent = 60.0, 114.0
+    assert detector.next_probe(114.0) == 116.0
+    detector.last_sent = 60.0 + 27 * 2.0 + 60.0  # it was not to be known: voids, or references that disagree
+    assert detector.next_probe(174.0) == 177.0
+    detector.down = True
+    detector.last_sent = 114.0
+    assert detector.next_probe(114.0) == 116.7
 
 
 def test_what_is_in_flight_when_there_is_enough_is_awaited_and_later_probes_are_not() -> None:
