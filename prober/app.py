@@ -46,6 +46,8 @@ log = logging.getLogger(__name__)
 
 DESCRIPTION: Final = "Reachability measurements by prober: a few echo requests, DNS queries and page fetches a minute"
 DESCRIPTORS_MAX: Final = 65_536
+TICK_SECONDS: Final = 0.01
+"""Probes are started in batches this far apart at the most: later than that is late, and each alone is a waste."""
 FIXED_WHILE_RUNNING: Final = ("vantage", "listen", "data_dir", "judgement", "retention", "contact", "log")
 """Settings that a reload cannot change: they are in every series, socket or line from the start."""
 
@@ -128,6 +130,8 @@ class Agent:
                 sinks=(self.state.observe, self._changes.observe),
                 stagger=settings.vantage.index / settings.vantage.of,
                 listener=judging,
+                tick_seconds=TICK_SECONDS,
+                after_tick=pinger.collect,
             )
             judging.on_defect = runner.defect
             collector = AgentCollector(
@@ -287,21 +291,22 @@ class _Changes:
     """Logs when a check's result changes, so that the log tells what happened without a line per probe."""
 
     def __init__(self) -> None:
-        self._last: dict[str, tuple[Operation, Failure] | None] = {}
+        self._failing: dict[str, tuple[Operation | None, Failure]] = {}
 
     def keep(self, keys: Iterable[str]) -> None:
         """Forget the checks that are no longer configured."""
-        self._last = {key: self._last[key] for key in keys if key in self._last}
+        self._failing = {key: self._failing[key] for key in keys if key in self._failing}
 
     def observe(self, observation: Observation) -> None:
         """A sink of the runner."""
-        cause: tuple[Operation, Failure] | None = None
-        if observation.operation is not None and observation.failure is not None:
-            cause = observation.operation, observation.failure
-        key = observation.check.key
-        before = self._last.get(key)
-        self._last[key] = cause
-        if cause is not None and cause != before:
+        key, failure = observation.check.key, observation.failure
+        if failure is None:
+            if self._failing and self._failing.pop(key, None) is not None:
+                log.info("check answers again", extra={"check": key})
+            return
+        cause = observation.operation, failure
+        if self._failing.get(key) != cause:
+            self._failing[key] = cause
             log.warning(
                 "check fails",
                 extra={
@@ -312,8 +317,6 @@ class _Changes:
                     "detail": observation.detail,
                 },
             )
-        elif cause is None and before is not None:
-            log.info("check answers again", extra={"check": key})
 
 
 def _connections(settings: ProbeEndpoint) -> int:

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import time
 from asyncio import Future
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import ip_address
-from typing import Any, Literal, NoReturn, Protocol, TypeAlias
+from typing import Any, Literal, NamedTuple, NoReturn, Protocol, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
@@ -44,20 +44,53 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-@dataclass(slots=True)
+class _Phase:
+    """A phase being timed. A class, since a generator's context manager costs several times as much."""
+
+    __slots__ = ("_name", "_phases", "_started")
+
+    def __init__(self, phases: dict[str, float], name: str) -> None:
+        self._phases = phases
+        self._name = name
+        self._started = 0.0
+
+    def __enter__(self) -> None:
+        self._started = time.perf_counter()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            seconds = time.perf_counter() - self._started
+            self._phases[self._name] = self._phases.get(self._name, 0.0) + seconds
+
+
 class Attempt:
     """One execution of a probe, filled in as it goes; the runner turns it into an Observation.
 
     `operation` always names what is being done now, so that a deadline can say what timed out.
     """
 
-    timeout_seconds: float
-    operation: Operation = Operation.PREPARE
-    phases: dict[str, float] = field(default_factory=dict)
-    facts: dict[str, Fact] = field(default_factory=dict)
-    address: str | None = None
-    started: float = field(default_factory=time.perf_counter)
-    listened_seconds: float = 0.0  # spent after the answer, waiting for a second one: no part of the probe's duration
+    __slots__ = (
+        "address",
+        "facts",
+        "listened_seconds",
+        "measured_seconds",
+        "operation",
+        "phases",
+        "started",
+        "timeout_seconds",
+    )
+
+    def __init__(self, timeout_seconds: float) -> None:
+        self.timeout_seconds = timeout_seconds
+        self.operation = Operation.PREPARE
+        self.phases: dict[str, float] = {}
+        self.facts: dict[str, Fact] = {}
+        self.address: str | None = None
+        self.started = time.perf_counter()
+        self.listened_seconds = 0.0
+        """Spent after the answer, waiting for a second one: no part of the probe's duration."""
+        self.measured_seconds: float | None = None
+        """The duration, where the kernel's stamps tell it better than our clock."""
 
     def elapsed_seconds(self) -> float:
         """How long it has taken so far."""
@@ -67,13 +100,12 @@ class Attempt:
         """What is left of the timeout, never less than 10 ms."""
         return max(0.01, self.timeout_seconds - (time.perf_counter() - self.started))
 
-    @contextmanager
-    def phase(self, name: str, operation: Operation) -> Iterator[None]:
-        """Time a phase. Only a phase that completes is recorded (several of one name add up, as over redirects)."""
+    def phase(self, name: str, operation: Operation) -> _Phase:
+        """Time a phase, in a `with`. Only a phase that completes is recorded; several of one name add up, as over
+        redirects.
+        """
         self.operation = operation
-        started = time.perf_counter()
-        yield
-        self.phases[name] = self.phases.get(name, 0.0) + time.perf_counter() - started
+        return _Phase(self.phases, name)
 
     def fail(self, failure: Failure, detail: str = "", operation: Operation | None = None) -> NoReturn:
         """Raise a ProbeFailure at the current operation."""
@@ -92,8 +124,7 @@ class Resolver(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class EchoReply:
+class EchoReply(NamedTuple):
     """What came back for one echo request. Exactly one of `rtt_seconds` and `failure` is set."""
 
     rtt_seconds: float | None
@@ -104,8 +135,27 @@ class EchoReply:
     reporter: str | None = None  # who sent the ICMP error
 
 
+EchoDone: TypeAlias = Callable[[EchoReply | None], None]
+"""Is told what became of an echo request; None: the sockets were closed meanwhile."""
+
+SendEcho: TypeAlias = Callable[[float, EchoDone], None]
+"""Send a prepared echo request now, with a timeout in seconds. Raises ProbeFailure when it could not be sent."""
+
+
 class Pinger(Protocol):
     """The shared ICMP sockets, one per address family."""
+
+    def prepare(
+        self,
+        address: str,
+        *,
+        payload_size: int,
+        hop_limit: int | None,
+        dont_fragment: bool,
+        source: str | None,
+    ) -> SendEcho:
+        """What sends requests of one shape to one address, again and again."""
+        ...
 
     def echo(
         self,
@@ -124,6 +174,15 @@ class Pinger(Protocol):
         ...
 
 
+@lru_cache(maxsize=65_536)  # the same hosts are asked for again and again, with every probe
+def literal(host: str) -> str | None:
+    """The address that `host` is, in its usual form; None for a name."""
+    try:
+        return str(ip_address(host))
+    except ValueError:
+        return None
+
+
 @dataclass(frozen=True, slots=True)
 class Io:
     """What probes share. Made and closed by the composition root."""
@@ -140,10 +199,7 @@ class Io:
         """
         self.heed_opt_out(attempt, host)
         with attempt.phase("resolve", Operation.RESOLVE):
-            try:
-                address = str(ip_address(host))
-            except ValueError:
-                address = await self.resolver.resolve(host, family)
+            address = literal(host) or await self.resolver.resolve(host, family)
         attempt.operation = Operation.PREPARE
         self.heed_opt_out(attempt, address)
         attempt.address = address
@@ -153,6 +209,15 @@ class Io:
         """Fail with OPTED_OUT if `host`, a name or an address, must not be probed."""
         if not self.permit(host):
             attempt.fail(Failure.OPTED_OUT, f"{host} is on the opt-out list", Operation.PREPARE)
+
+
+Done: TypeAlias = Callable[[ProbeFailure | None], None]
+"""Is told that a probe is over: None, or why it failed."""
+
+Direct: TypeAlias = Callable[[Attempt, Done], Callable[[], None] | None]
+"""A probe that waits for one thing only and ends in time by itself: a call begins it, a call of `Done` ends it, and no
+task is needed. Returns what gives it up early, if there is anything to be left behind. Raises ProbeFailure when it
+fails at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +247,7 @@ class Kind:
     packets: Callable[[Any], int]  # what a probe asks of the budget: echo requests, queries, connection attempts
     holds_descriptor: bool  # counts against limits.concurrency
     times_itself: Callable[[Any], bool] = lambda _options: False  # ends in time by its own means, without a deadline
+    direct: Callable[[Any, Io], Direct | None] | None = None  # the same probe without a task, if these options allow it
     least_timeout: Callable[[Any], float] | None = None  # seconds that the options alone need (several packets)
     prober: Callable[[Any], str] = lambda _options: ""  # which kind it comes to, where its own name does not say it
     from_url: Callable[[str], Mapping[str, object] | None] | None = None  # `prober probe URL`: options, or not mine

@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from ipaddress import ip_address
+from math import inf
 from typing import Any, Final, Protocol
 
 from prober.clock import Clock, Timer
@@ -43,6 +44,8 @@ HEARTBEAT_SECONDS: Final = 5.0
 SNAPSHOT_SECONDS: Final = 10.0
 SNAPSHOT_VERSION: Final = 1
 """To be raised when the shape of a snapshot changes: one of another shape is no use."""
+SNAPSHOT_CHECKS: Final = 2_000
+"""Up to so many checks a snapshot is made that often; of more, the less often, down to a sixth."""
 SNAPSHOT_SLICE: Final = 50
 SLICE_SECONDS: Final = 0.01
 TROUBLED_MANY: Final = 300
@@ -196,6 +199,7 @@ class Judging:
         self.judge.watch.named = named_references(references, self._kinds)
         self.judge.reconfigure(entities, references, now)
         self._decide()
+        self._stir()
         self.ledger.track(self.judge.states(), now)
         current = {(state.scope, state.name) for state in self.judge.states()}
         self.shown = {key: state for key, state in self.shown.items() if key in current}
@@ -205,11 +209,13 @@ class Judging:
 
     def sent(self, check: Check, at: float, reason: str) -> None:
         self.judge.sent(check, at, reason)
-        self._stir()
+        if self.judge.wake_at < inf:
+            self._stir()
 
     def observe(self, observation: Observation) -> None:
-        self.judge.observe(observation, self._clock.now())
-        self._stir()
+        if not self.judge.took_calmly(observation):
+            self.judge.observe(observation, self._clock.now())
+            self._stir()
 
     def withdrawn(self, check: Check, at: float) -> None:
         self.judge.withdrawn(check, at)
@@ -230,7 +236,7 @@ class Judging:
     def _stir(self) -> None:
         """Have `decide` called when the judge wants to be woken: after all that arrives in this turn of the loop."""
         wake_at = self.judge.wake_at
-        if not self._running or wake_at == float("inf"):
+        if not self._running or wake_at == inf:
             return
         if self._timer is not None:
             if self._timer_at <= wake_at:
@@ -296,9 +302,11 @@ class Judging:
 
     def _snapshot(self) -> None:
         """Make a snapshot, a slice in each turn of the loop: thousands of checks would hold it for too long."""
-        # With many checks in trouble at once a snapshot costs much, and the ledger's records say most of it.
+        # With many checks in trouble at once a snapshot costs much, and the ledger's records say most of it; with very
+        # many checks a snapshot would cost as much as their probes.
         calm = len(self.judge.troubled) <= TROUBLED_MANY
-        self._again(SNAPSHOT_SECONDS if calm else 6 * SNAPSHOT_SECONDS, self._snapshot)
+        share = len(self.judge.watch.detectors) / SNAPSHOT_CHECKS
+        self._again(SNAPSHOT_SECONDS * (min(6.0, max(1.0, share)) if calm else 6.0), self._snapshot)
         keys = list(self.judge.watch.detectors)
         self._slices = [keys[at : at + SNAPSHOT_SLICE] for at in range(0, len(keys), SNAPSHOT_SLICE)]
         self._prepared = {}

@@ -7,17 +7,19 @@ counted. A probe that raises is our own defect: isolated, counted, and logged on
 from __future__ import annotations
 
 import asyncio
-import heapq
 import itertools
 import logging
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from enum import IntEnum
+from functools import partial
+from heapq import heappop, heappush, heapreplace
+from math import inf
 from typing import Final, Literal, Protocol, TypeAlias
 
 from prober.clock import Anchor, Clock, Timer
-from prober.contract import Attempt, Io, Kind, ProbeFailure
+from prober.contract import Attempt, Direct, Io, Kind, ProbeFailure
 from prober.deadline import Deadline, StallMeter
 from prober.failures import Failure, Operation
 from prober.logs import OncePerCause
@@ -52,6 +54,8 @@ class _Entry:
     """A check on the schedule, a target's or a reference's."""
 
     __slots__ = (
+        "address",
+        "begin",
         "budget_key",
         "check",
         "due",
@@ -63,6 +67,7 @@ class _Entry:
         "reason",
         "running",
         "successor",
+        "task",
         "unlocated",
     )
 
@@ -71,9 +76,12 @@ class _Entry:
         self.reason: Reason = reason  # of its rounds
         self.kind = kind
         self.phase = phase
+        self.begin: Direct | None = None  # its probe, where that needs no task; made when it is first probed
+        self.task = kind.direct is None
         self.packets = kind.packets(check.options)
         host = kind.host(check.options)
         self.budget_key = budget_key(host)
+        self.address: str | None = None  # that was probed last, and charged for
         # A name's packets are charged to the prefix of its address, which is looked up before the first of them.
         self.unlocated: str | None = host if "/" not in self.budget_key else None
         self.successor: _Entry | None = None  # waits until our round is over
@@ -95,7 +103,7 @@ class _Stage(IntEnum):
 class _Round:
     """A probe that is to be made."""
 
-    __slots__ = ("due", "entry", "reason", "scheduled", "wanted")
+    __slots__ = ("due", "entry", "give_up", "reason", "scheduled", "stalled_before", "started", "wanted")
 
     def __init__(self, entry: _Entry, due: float, reason: Reason, wanted: Callable[[float], bool] | None) -> None:
         self.entry = entry
@@ -103,6 +111,10 @@ class _Round:
         self.reason = reason
         self.wanted = wanted  # asked before each step of one that was asked for: is it still of use?
         self.scheduled = wanted is None  # or displaces one that is
+        # of a probe without a task, when it is under way
+        self.started = 0.0
+        self.stalled_before = 0.0
+        self.give_up: Callable[[], None] | None = None
 
 
 class Figures:
@@ -120,6 +132,9 @@ class Runner:
     """Runs the checks. `start()` on a running loop, `update()` whenever the set of checks changes, `stop()` at the end.
 
     `stagger` in [0, 1) shifts all phases (vantage index/of). The listener, then each of `sinks` gets every observation.
+    `tick_seconds`: what falls due within it after the last start is started together, for a wake-up of the loop costs
+    as much as a probe. An agent with few checks never waits for it. `after_tick` is told after each batch of starts how
+    many seconds it will be until the next.
     """
 
     def __init__(
@@ -135,6 +150,8 @@ class Runner:
         stagger: float = 0.0,
         listener: Listener | None = None,
         look_seconds: float = CLOCK_LOOK_SECONDS,
+        tick_seconds: float = 0.0,
+        after_tick: Callable[[float], None] | None = None,
     ) -> None:
         self._clock = clock
         self._io = io
@@ -142,10 +159,12 @@ class Runner:
         self._budgets = budgets
         self._concurrency = concurrency
         self._meter = meter
-        self._sinks = tuple(sinks)
+        self._hearers = ((listener.observe,) if listener is not None else ()) + tuple(sinks)
         self._stagger = stagger
         self._listener = listener
         self._look_seconds = look_seconds
+        self._tick_seconds = tick_seconds
+        self._after_tick = after_tick
         self._anchor = Anchor(clock)
         self._entries: dict[str, _Entry] = {}
         self._references: dict[str, _Entry] = {}
@@ -153,9 +172,12 @@ class Runner:
         self._order = itertools.count()
         self._waiting: deque[_Round] = deque()  # for one of the `concurrency` places
         self._holding = 0
+        self._admitting = False
         self._tasks: set[asyncio.Task[None]] = set()
+        self._taskless: set[_Round] = set()  # under way
         self._timer: Timer | None = None
         self._timer_at = 0.0
+        self._next_tick = -inf
         self._look_timer: Timer | None = None
         self._running = False
         self._once = OncePerCause(log)
@@ -180,6 +202,11 @@ class Runner:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for round_ in list(self._taskless):
+            self._taskless.discard(round_)
+            if round_.give_up is not None:
+                round_.give_up()
+            self._end(round_, round_.started, None)
 
     def update(self, checks: Iterable[Check], references: Iterable[Check] = (), concurrency: int | None = None) -> None:
         """Run these checks from now on. A check that stays as it was keeps its schedule; a new one begins at once.
@@ -233,7 +260,7 @@ class Runner:
 
     def _push(self, at: float, stage: _Stage, item: _Entry | _Round) -> int:
         order = next(self._order)
-        heapq.heappush(self._heap, (at, order, stage, item))
+        heappush(self._heap, (at, order, stage, item))
         return order
 
     def _put_down(self, entry: _Entry) -> None:
@@ -243,7 +270,7 @@ class Runner:
     def _arm(self) -> None:
         if not self._running or not self._heap:
             return
-        at = self._heap[0][0]
+        at = max(self._heap[0][0], self._next_tick)
         if self._timer is not None:
             if self._timer_at <= at:
                 return
@@ -255,21 +282,28 @@ class Runner:
         self._timer = None
         heap = self._heap
         now = self._clock.now()
+        self._next_tick = now + self._tick_seconds
         while heap and heap[0][0] <= now:
-            _at, order, stage, item = heapq.heappop(heap)
+            _at, order, stage, item = heap[0]
             if isinstance(item, _Round):
+                heappop(heap)
                 self._step(item, stage, now)
             elif order == item.due_order and not item.gone:
                 self._due(item, now)
+            else:
+                heappop(heap)
         self._arm()
+        if self._after_tick is not None:
+            self._after_tick(self._timer_at - now if self._timer is not None else inf)
 
     def _due(self, entry: _Entry, now: float) -> None:
-        """A regular round is due: put down the next one, then see to this one."""
+        """A regular round, the first of the heap, is due: put down the next one in its place, then see to this one."""
         due = entry.due
         offset = self._anchor.offset_seconds
         following, missed = following_round(due + offset, now + offset, entry.phase, entry.check.interval_seconds)
         entry.due = following - offset
-        self._put_down(entry)
+        entry.due_order = order = next(self._order)
+        heapreplace(self._heap, (entry.due, order, _Stage.DUE, entry))
         if missed:
             # The host slept, or we did: go on at the next point of the grid, not with all checks at once.
             self.figures.skipped["missed"] += missed
@@ -333,7 +367,21 @@ class Runner:
         self._launch(round_)
 
     def _launch(self, round_: _Round) -> None:
-        self._hold(self._make(round_))
+        entry = round_.entry
+        if entry.begin is None and not entry.task:
+            entry.begin = self._direct(entry)
+            entry.task = entry.begin is None
+        if entry.begin is None:
+            self._hold(self._make(round_))
+        else:
+            self._make_directly(round_, entry.begin)
+
+    def _direct(self, entry: _Entry) -> Direct | None:
+        try:
+            return None if entry.kind.direct is None else entry.kind.direct(entry.check.options, self._io)
+        except Exception as error:  # then with a task, where the defect will show in the observation
+            self.defect(entry.check.kind, error)
+            return None
 
     def _hold(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -352,6 +400,7 @@ class Runner:
         try:
             async with asyncio.timeout(entry.check.timeout_seconds):
                 entry.budget_key = budget_key(await self._io.resolver.resolve(host, "any"))
+                entry.address = None
         except (ProbeFailure, TimeoutError):
             self._located(round_, again=host)
         except Exception as error:  # a defect in resolving must not cost the check its rounds
@@ -375,28 +424,57 @@ class Runner:
         finally:
             self._end(round_, started, observation)
 
+    def _make_directly(self, round_: _Round, begin: Direct) -> None:
+        """The same without a task: two calls."""
+        round_.started = started = self._clock.now()
+        self._begin(round_, started)
+        attempt = Attempt(round_.entry.check.timeout_seconds)
+        self._taskless.add(round_)
+        if round_.entry.kind.holds_descriptor:  # echo requests are timed by the kernel
+            round_.stalled_before = self._meter.total_seconds
+        try:
+            round_.give_up = begin(attempt, partial(self._landed, round_, attempt))
+        except ProbeFailure as failure:
+            self._landed(round_, attempt, failure)
+        except Exception as error:  # a probe's defect never stops the agent
+            self._landed(round_, attempt, self._internal_error(round_.entry.check, attempt, error))
+
+    def _landed(self, round_: _Round, attempt: Attempt, failed: ProbeFailure | None) -> None:
+        if round_ in self._taskless:
+            self._taskless.discard(round_)
+            entry, started = round_.entry, round_.started
+            stalled = self._meter.total_seconds - round_.stalled_before if entry.kind.holds_descriptor else 0.0
+            self._end(round_, started, self._seen(entry.check, round_.reason, started, attempt, failed, stalled))
+
     def _begin(self, round_: _Round, started: float) -> None:
         """Tell that a probe begins."""
         if round_.scheduled:
-            self.figures.lateness(max(0.0, started - round_.due))
+            late = started - round_.due
+            self.figures.lateness(late if late > 0.0 else 0.0)
         if self._listener is not None:
-            self._tell(self._listener.sent, round_.entry.check, started, round_.reason)
+            try:
+                self._listener.sent(round_.entry.check, started, round_.reason)
+            except Exception as error:  # as in `_emit`
+                self.defect("sink", error)
 
     def _end(self, round_: _Round, started: float, observation: Observation | None) -> None:
         """Give its place to the next one, and tell what it saw (None: it was cancelled)."""
-        entry, listener = round_.entry, self._listener
+        entry = round_.entry
         if round_.scheduled:
             self._over(entry)
         self.figures.in_flight -= 1
         if entry.kind.holds_descriptor:
             self._holding -= 1
-        if listener is not None and (observation is None or entry.gone):
-            self._tell(listener.withdrawn, entry.check, started)
-        if observation is not None and not entry.gone:
-            if observation.address is not None:
-                entry.budget_key = budget_key(observation.address)
+        if observation is None or entry.gone:
+            if self._listener is not None:
+                self._tell(self._listener.withdrawn, entry.check, started)
+        else:
+            address = observation.address
+            if address is not None and address != entry.address:
+                entry.address, entry.budget_key = address, budget_key(address)
             self._emit(observation)
-        self._next_waiting()
+        if self._waiting:
+            self._next_waiting()
 
     def _over(self, entry: _Entry) -> None:
         """A round of the schedule is over: its check, or what took the check's place meanwhile, may have the next."""
@@ -406,23 +484,31 @@ class Runner:
             entry.running = False
 
     def _next_waiting(self) -> None:
-        while self._running and self._waiting and self._holding < self._concurrency:
-            round_ = self._waiting.popleft()
-            if round_.entry.gone or (round_.wanted is not None and not round_.wanted(self._clock.now())):
-                if round_.scheduled:
-                    self._over(round_.entry)
-                continue
-            self._start(round_)
+        if self._admitting:
+            return  # a probe that failed at once has made room: the loop below us will see it
+        self._admitting = True
+        try:
+            while self._running and self._waiting and self._holding < self._concurrency:
+                round_ = self._waiting.popleft()
+                if round_.entry.gone or (round_.wanted is not None and not round_.wanted(self._clock.now())):
+                    if round_.scheduled:
+                        self._over(round_.entry)
+                    continue
+                self._start(round_)
+        finally:
+            self._admitting = False
 
     def _emit(self, observation: Observation) -> None:
-        listeners = () if self._listener is None else (self._listener.observe,)
-        for sink in (*listeners, *self._sinks):
-            self._tell(sink, observation)
+        for hears in self._hearers:
+            try:
+                hears(observation)
+            except Exception as error:  # a defect in one listener must cost neither the probe nor the other listeners
+                self.defect("sink", error)
 
     def _tell(self, hears: Callable[..., None], *arguments: object) -> None:
         try:
             hears(*arguments)
-        except Exception as error:  # a defect in one listener must cost neither the probe nor the other listeners
+        except Exception as error:  # as in `_emit`
             self.defect("sink", error)
 
     def _look(self) -> None:
@@ -441,7 +527,6 @@ class Runner:
         kind = self._kinds[check.kind]
         attempt = Attempt(check.timeout_seconds)
         started = self._clock.now() if started is None else started
-        utc = started + self._anchor.offset_seconds
         stalled_before = self._meter.total_seconds
         failed: ProbeFailure | None = None
         try:
@@ -459,22 +544,39 @@ class Runner:
         except ProbeFailure as failure:
             failed = failure
         except Exception as error:  # a probe's defect never stops the agent
-            self.defect(check.kind, error)
-            failed = ProbeFailure(attempt.operation, Failure.INTERNAL_ERROR, f"{type(error).__name__}: {error}")
+            failed = self._internal_error(check, attempt, error)
+        return self._seen(check, reason, started, attempt, failed, self._meter.total_seconds - stalled_before)
+
+    def _internal_error(self, check: Check, attempt: Attempt, error: Exception) -> ProbeFailure:
+        self.defect(check.kind, error)
+        return ProbeFailure(attempt.operation, Failure.INTERNAL_ERROR, f"{type(error).__name__}: {error}")
+
+    def _seen(
+        self,
+        check: Check,
+        reason: Reason,
+        started: float,
+        attempt: Attempt,
+        failed: ProbeFailure | None,
+        stalled_seconds: float,
+    ) -> Observation:
+        seconds = attempt.measured_seconds
+        if seconds is None:
+            seconds = time.perf_counter() - attempt.started - attempt.listened_seconds
         return Observation(
-            check=check,
-            sent_at=started,
-            utc=utc,
-            success=failed is None,
-            duration_seconds=time.perf_counter() - attempt.started - attempt.listened_seconds,
-            phases=attempt.phases,
-            facts=attempt.facts,
-            operation=failed.operation if failed else None,
-            failure=failed.failure if failed else None,
-            detail=failed.detail if failed else "",
-            address=attempt.address,
-            stalled_seconds=self._meter.total_seconds - stalled_before,
-            reason=reason,
+            check,
+            started,
+            started + self._anchor.offset_seconds,
+            failed is None,
+            seconds,
+            attempt.phases,
+            attempt.facts,
+            None if failed is None else failed.operation,
+            None if failed is None else failed.failure,
+            "" if failed is None else failed.detail,
+            attempt.address,
+            stalled_seconds,
+            reason,
         )
 
     def defect(self, where: str, error: Exception) -> None:

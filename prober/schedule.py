@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
+from typing import Final
+
+LEAST_ROOM: Final = 8
 
 
 def phase_seconds(key: str, interval_seconds: float, stagger: float = 0.0) -> float:
@@ -94,6 +96,15 @@ class Bucket:
         """Charge `packets` sent at `at`."""
         self.free_at = max(self.free_at, at) + packets / self.rate
 
+    def reserve(self, now: float, packets: float) -> float:
+        """`earliest`, then `take` for that moment: what every probe asks for, in one go."""
+        rate, burst, free_at = self.rate, self.burst, self.free_at
+        at = free_at + (packets if packets < burst else burst) / rate - burst / rate
+        if at < now:
+            at = now
+        self.free_at = (free_at if free_at > at else at) + packets / rate
+        return at
+
 
 class Budgets:
     """The agent's packet budgets: one for all packets, and one for each prefix.
@@ -107,7 +118,8 @@ class Budgets:
         # One probe may always go at once, however small the rate.
         self._prefix_burst = max(1.0, per_prefix_per_second * burst_seconds)
         self._whole = Bucket(packets_per_second, max(1.0, packets_per_second * burst_seconds))
-        self._prefixes: OrderedDict[Hashable, Bucket] = OrderedDict()
+        self._prefixes: dict[Hashable, Bucket] = {}
+        self._room = LEAST_ROOM  # so many prefixes are remembered before the idle ones are looked for
 
     def change(self, packets_per_second: float, per_prefix_per_second: float, burst_seconds: float = 1.0) -> None:
         """Other rates from now on. What was charged stays charged: a reload must not be a way around the budgets."""
@@ -124,23 +136,16 @@ class Budgets:
         """
         bucket = self._prefixes.get(key)
         if bucket is None:
-            bucket = self._prefixes[key] = Bucket(self._prefix_rate, self._prefix_burst)
-        else:
-            self._prefixes.move_to_end(key)
-        at = bucket.earliest(now, packets)
-        bucket.take(at, packets)
-        self._forget_idle(now)
-        return at
+            bucket = self._bucket(now, key)
+        return bucket.reserve(now, packets)
 
     def reserve_whole(self, now: float, packets: float) -> float:
         """The same for the budget of the whole agent, asked when the prefix's moment has come."""
-        at = self._whole.earliest(now, packets)
-        self._whole.take(at, packets)
-        return at
+        return self._whole.reserve(now, packets)
 
     def charge(self, now: float, key: Hashable, packets: float) -> None:
         """Charge a probe that goes at once, whatever the budgets say: others wait the longer."""
-        self._prefixes.setdefault(key, Bucket(self._prefix_rate, self._prefix_burst)).take(now, packets)
+        self._bucket(now, key).take(now, packets)
         self._whole.take(now, packets)
 
     def spare(self, now: float, key: Hashable, packets: float) -> float:
@@ -153,15 +158,18 @@ class Budgets:
             at = max(at, bucket.spare(now, packets))
         if at <= now:
             self.charge(now, key, packets)
-            self._prefixes.move_to_end(key)
-            self._forget_idle(now)
         return at
 
+    def _bucket(self, now: float, key: Hashable) -> Bucket:
+        bucket = self._prefixes.get(key)
+        if bucket is None:
+            if len(self._prefixes) >= self._room:
+                self._forget_idle(now)
+            bucket = self._prefixes[key] = Bucket(self._prefix_rate, self._prefix_burst)
+        return bucket
+
     def _forget_idle(self, now: float) -> None:
-        for _ in range(2):
-            key, bucket = next(iter(self._prefixes.items()))
-            if bucket.free_at > now - self._prefix_burst / self._prefix_rate:
-                return
-            del self._prefixes[key]
-            if not self._prefixes:
-                return
+        """Look through all prefixes, which is done only when they have doubled since the last time."""
+        idle_since = now - self._prefix_burst / self._prefix_rate
+        self._prefixes = {key: bucket for key, bucket in self._prefixes.items() if bucket.free_at > idle_since}
+        self._room = max(LEAST_ROOM, 2 * len(self._prefixes))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter as Tally
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, GCCollector, Histogram, PlatformCollector, ProcessCollector
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 from prober import __version__
 from prober.blackbox.endpoint import Endpoint
@@ -113,6 +116,26 @@ class EndpointCollector(Collector):
         yield _gauge("prober_endpoint_requests_waiting", "Requests to /probe that wait", endpoint.admission.waiting)
 
 
+class Distribution(Collector):
+    """A histogram for what is observed with every probe: as prometheus_client's, for a sixth of the time."""
+
+    def __init__(self, name: str, text: str, bounds: Sequence[float]) -> None:
+        self._name = name
+        self._text = text
+        self._bounds = tuple(bounds)
+        self._counts = [0] * (len(self._bounds) + 1)
+        self._sum = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count one value."""
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self._sum += value
+
+    def collect(self) -> Iterator[Metric]:
+        buckets = zip((*map(floatToGoString, self._bounds), "+Inf"), accumulate(self._counts), strict=True)
+        yield HistogramMetricFamily(self._name, self._text, buckets=list(buckets), sum_value=self._sum)
+
+
 def make_registry(collector: AgentCollector, figures: Figures) -> tuple[CollectorRegistry, Callable[[float], None]]:
     """The agent's own registry, and what the stall meter must be told each stall by. Sets `figures.lateness`."""
     registry = CollectorRegistry()
@@ -120,12 +143,12 @@ def make_registry(collector: AgentCollector, figures: Figures) -> tuple[Collecto
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
     GCCollector(registry=registry)
-    lateness = Histogram(
+    lateness = Distribution(
         "prober_schedule_lateness_seconds",
         "How long after its due time a regular probe was started",
-        buckets=LATENESS_BUCKETS,
-        registry=registry,
+        LATENESS_BUCKETS,
     )
+    registry.register(lateness)
     stalls = Histogram(
         "prober_loop_stall_seconds",
         "How long the agent's event loop stood still, each time it did",

@@ -40,9 +40,10 @@ class CheckState:
         if observation.operation is not None and observation.failure is not None:
             cause = observation.operation, observation.failure
             self.failures[cause] = self.failures.get(cause, 0) + 1
-        expiry = observation.facts.get(CERTIFICATE_EXPIRY)
-        if isinstance(expiry, float):
-            self.certificate_expiry = expiry
+        if CERTIFICATE_EXPIRY in observation.facts:
+            expiry = observation.facts[CERTIFICATE_EXPIRY]
+            if isinstance(expiry, float):
+                self.certificate_expiry = expiry
 
     @property
     def loss_ratio(self) -> float | None:

@@ -7,7 +7,7 @@ import selectors
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from prober.contract import EchoReply, Family, ProbeFailure
+from prober.contract import Attempt, EchoReply, Family, Io, Kind, ProbeFailure, SendEcho
 from prober.failures import Failure, Operation
 
 T = TypeVar("T")
@@ -80,8 +80,28 @@ def on_virtual_time(scenario: Callable[[VirtualLoop, VirtualClock], Coroutine[An
         return runner.run(scenario(loop, VirtualClock(loop)))
 
 
+async def probe_as_runner(kind: Kind, options: Any, attempt: Attempt, io: Io) -> None:
+    """One probe, without a task where the kind and these options allow it. Raises ProbeFailure."""
+    begin = kind.direct(options, io) if kind.direct is not None else None
+    if begin is None:
+        await kind.probe(options, attempt, io)
+        return
+    over: asyncio.Future[ProbeFailure | None] = asyncio.get_running_loop().create_future()
+    give_up = begin(attempt, over.set_result)
+    try:
+        failure = await over
+    finally:
+        if give_up is not None:
+            give_up()
+    if failure is not None:
+        raise failure
+
+
 class NoPinger:
     """A pinger that must not be asked."""
+
+    def prepare(self, address: str, **_options: object) -> SendEcho:
+        raise AssertionError(f"nobody was to ping {address}")
 
     def echo(self, address: str, **_options: object) -> asyncio.Future[EchoReply]:
         raise AssertionError(f"nobody was to ping {address}")

@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 
 from prober.contract import Attempt, Family, Io, Kind, ProbeFailure
 from prober.failures import Failure, Operation
-from tests.fakes import NoPinger
+from tests.fakes import NoPinger, probe_as_runner
 
 Script: TypeAlias = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -66,7 +66,7 @@ async def probe_once(
     io = Io(names or Names({}), NoPinger(), USER_AGENT, permit=lambda _address: permit)
     try:
         async with asyncio.timeout(timeout):
-            await kind.probe(options, attempt, io)
+            await probe_as_runner(kind, options, attempt, io)
     except TimeoutError:
         return Outcome(attempt, (attempt.operation, Failure.TIMEOUT))
     except ProbeFailure as failure:
@@ -81,7 +81,7 @@ async def cancel_during(
     attempt = Attempt(5.0)
     io = Io(names or Names({}), NoPinger(), USER_AGENT)
     parsed = kind.options.model_validate_json(json.dumps(options))
-    task = asyncio.ensure_future(kind.probe(parsed, attempt, io))
+    task = asyncio.ensure_future(probe_as_runner(kind, parsed, attempt, io))
     async with asyncio.timeout(5.0):
         calm = 0
         while calm < 3:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import Final
 
 from prober.net.names import check_host
+
+REMEMBERED: Final = 65_536
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,12 @@ class OptOut:
 
     def permits(self, host: str) -> bool:
         """Whether `host` may be probed."""
-        return self.covering(host) is None
+        return not self.entries or self._permits(host)
+
+    @cached_property
+    def _permits(self) -> Callable[[str], bool]:
+        """Remembers, for the same hosts are asked for again and again, with every probe."""
+        return lru_cache(maxsize=REMEMBERED)(lambda host: self.covering(host) is None)
 
     def _covering_name(self, host: str) -> str | None:
         try:

@@ -141,9 +141,16 @@ class Detector:
 
     # what arrives
 
-    def calm(self) -> bool:
-        """Up, seen, and nothing under way: a success changes nothing but what is learned."""
-        return self.run is None and self.observed and not self.down
+    def succeeded_calmly(self, sent_at: float, regular: bool, duration_seconds: float) -> None:
+        """Fold a success in while up, seen, and with nothing under way: what `succeeded` comes to then."""
+        if self.last_ok is None or sent_at > self.last_ok:
+            self.last_ok = sent_at
+        self.ever_up = True
+        self.ours = ""
+        self.asked = None
+        if regular:
+            self.learned.learn(False, self._position(sent_at))
+            self.history.add(sent_at, False, duration_seconds)
 
     def succeeded(self, observation: Observation) -> bool:
         """Fold a success in. True: it was the first of a check that was down."""

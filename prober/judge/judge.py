@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from heapq import heappop, heappush
 from math import inf
+from operator import attrgetter
 from typing import Any
 
 from prober.failures import Failure, Side, side_of
@@ -39,6 +41,15 @@ from prober.model import Check, Entity, Observation, Reference
 SWEEP_SECONDS = 10.0  # what the runner never reported is given up after the check's timeout and two of these
 MEMBERS_PER_CONFIRMATION = 10  # members of a scope in trouble are probed in turn, so many in a confirm_interval
 VOIDS_TO_UNKNOWN = 2
+
+
+_sent_at = attrgetter("sent_at")
+
+
+@lru_cache(maxsize=1024)
+def _of_resolver(label: str) -> bool:
+    """Is a failure, as `operation/failure`, one that the resolver reported?"""
+    return side_of(Failure(label.rpartition("/")[2])) is Side.RESOLVER
 
 
 class Judge:
@@ -138,7 +149,7 @@ class Judge:
             if not observer.offline:
                 # also when all that failed is settled already: the next failure will want names beside it again
                 resolver = any(evidence.resolver for evidence in detector.run.pending) or any(
-                    side_of(Failure(label.rpartition("/")[2])) is Side.RESOLVER for label in detector.run.failures
+                    map(_of_resolver, detector.run.failures)
                 )
                 self._beside.append((observer, at, resolver))
             self._mark(detector.key, at)
@@ -153,8 +164,35 @@ class Judge:
             detector.flight.remove(at)
             self._mark(check.key, at)
 
+    def took_calmly(self, observation: Observation) -> bool:
+        """Take in what nearly every probe sees, a success of a check that is up and calm: nothing follows from it.
+
+        False: it was something else and is for `observe`.
+        """
+        detector = self.watch.detectors.get(observation.check.key)
+        reason = observation.reason
+        if (
+            detector is None
+            or not observation.success
+            or not detector.observed
+            or detector.run is not None
+            or detector.down
+            or reason == "reference"
+            or reason == "once"
+        ):
+            return False
+        sent_at = observation.sent_at
+        flight = detector.flight
+        if sent_at in flight:
+            flight.remove(sent_at)
+        self.watch.observer_of[detector.key].reach.note_success(sent_at)
+        detector.succeeded_calmly(sent_at, reason == "regular", observation.duration_seconds)
+        return True
+
     def observe(self, observation: Observation, now: float) -> None:
         """What a probe saw. Decisions follow at `decide`."""
+        if self.took_calmly(observation):
+            return
         if observation.reason == "reference":
             for observer in self.watch.observers.values():
                 observer.reach.observe(observation)
@@ -171,9 +209,6 @@ class Judge:
         lane = self.watch.observer_of[detector.key].reach
         if observation.success:
             lane.note_success(sent_at)
-            if detector.calm():
-                detector.succeeded(observation)
-                return
             if detector.succeeded(observation):
                 self._restored.add(detector.key)
             self._changed.add(detector.key)
@@ -238,10 +273,13 @@ class Judge:
         while self._dirty:
             dirty, self._dirty = sorted(self._dirty), set()
             self._unsettled.update(dirty)
-            opened = [key for key in dirty if self._settle(key, now)]
+            opened = []
+            for key in dirty:
+                if self._settle(key, now):
+                    opened.append(key)
             self._summary.clear()
-            entities = {self.watch.leaves[key][0].entity for key in dirty if self._is_calm(key)}
-            if entities and self._held:
+            if self._held:
+                entities = {self.watch.leaves[key][0].entity for key in dirty if self._is_calm(key)}
                 freed = {key for key in self._held if self.watch.leaves[key][0].entity in entities}
                 self._held -= freed
                 self._dirty |= freed
@@ -257,7 +295,8 @@ class Judge:
             for key in dirty:
                 self._ask(key, now, requests)
             self._summary.clear()
-        self._roll_up(now)
+        if self._changed:
+            self._roll_up(now)
         self._probe_members(self._unsettled, now, requests)
         self._unsettled.clear()
         for observer, at, resolver in self._beside:
@@ -291,9 +330,11 @@ class Judge:
                     if (turned or one.unsettled()) and self.watch.observer_of[key] is observer
                 )
                 observer.reach.changed = observer.names.changed = False
-            requests += observer.reach.decide(now)
-            requests += observer.names.decide(now)
             lane = observer.reach
+            if lane.failing:
+                requests += lane.decide(now)
+            if observer.names.failing:
+                requests += observer.names.decide(now)
             if observer.offline and observer.gap is None:
                 first = lane.first_failure if lane.first_failure is not None else now
                 begin = first if lane.last_ok is None else (lane.last_ok + first) / 2
@@ -349,7 +390,9 @@ class Judge:
             return False
         self._active[key] = detector
         pending: list[Evidence] = []
-        for evidence in sorted(run.pending, key=lambda one: one.sent_at):
+        if len(run.pending) > 1:
+            run.pending.sort(key=_sent_at)
+        for evidence in run.pending:
             vouched = self._vouched(detector, evidence, observer, now)
             if vouched is None:
                 pending.append(evidence)
@@ -482,12 +525,17 @@ class Judge:
     def _probe_members(self, touched: set[str], now: float, requests: list[Request]) -> None:
         """A member in trouble, or back: see to the others of its scope, in turn. `touched`: what may have changed."""
         step = self.settings.confirm_interval_seconds / MEMBERS_PER_CONFIRMATION
-        suspects = {key for key in touched if key in self._active and self._active[key].suspect()}
-        fresh = sorted(suspects - self._suspects)
-        self._suspects -= touched
-        self._suspects |= suspects
+        fresh = []
+        for key in touched:
+            detector = self._active.get(key)
+            if detector is None or not detector.suspect():
+                self._suspects.discard(key)
+            elif key not in self._suspects:
+                fresh.append(key)
         if not fresh and not self._restored:
             return
+        fresh.sort()
+        self._suspects.update(fresh)
         wanted: dict[str, Detector] = {}
         for key in fresh:
             run = self.watch.detectors[key].run

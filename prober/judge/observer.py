@@ -9,6 +9,7 @@ opening.
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections import deque
 from dataclasses import dataclass, field
 from math import inf
@@ -22,6 +23,7 @@ SILENT_AFTER: Final = 3  # losses in a row
 PATIENCE: Final = 20.0  # while offline: ask again after 1/20 of the time that it has lasted
 SLOWEST_SECONDS: Final = 10.0
 GIVEN_UP_SECONDS: Final = 60.0
+RESULTS_MAX: Final = 512
 
 
 @dataclass(slots=True)
@@ -49,10 +51,15 @@ class Lane:
         self.interval = confirm_interval
         self.names = names
         self.flight: dict[str, list[float]] = {}
-        self.results: deque[tuple[float, str, bool]] = deque(maxlen=512)
+        self.flying: list[float] = []  # the same, of all checks
+        self.results: deque[tuple[float, str, bool]] = deque()  # in the order of arrival, RESULTS_MAX at the most
+        self.by_time: list[tuple[float, str, bool]] = []  # the same, in the order of sending
         self.turn = 0
         self.changed = False
+        self.failing: list[Network] = []  # have lost their last
+        self.silent: list[Network] = []  # have lost three in a row
         self.offline = False  # most networks are silent
+        self.mixed = False  # some networks are silent, and it is neither most nor one alone of three or more
         # the last time that anything of ours was answered, and the first failure after it
         self.last_ok: float | None = None
         self.first_failure: float | None = None
@@ -67,6 +74,7 @@ class Lane:
         if network is None:
             return
         self.flight.setdefault(key, []).append(at)
+        self.flying.append(at)
         network.last_sent = max(network.last_sent, at)
         if network.asked is not None and network.asked <= at + self.interval / 2:
             network.asked = None
@@ -76,6 +84,7 @@ class Lane:
         sent = self.flight.get(key)
         if sent is not None and at in sent:
             sent.remove(at)
+            self.flying.remove(at)
 
     def observe(self, observation: Observation) -> None:
         """A reference's result."""
@@ -89,9 +98,9 @@ class Lane:
             assert observation.failure is not None
             # the name was resolved, and what failed came after: the resolver works
             answered = observation.operation != "resolve" and side_of(observation.failure) is Side.TARGET
-        self.results.append((at, network.name, answered))
+        self._remember((at, network.name, answered))
         while self.results[0][0] < at - GIVEN_UP_SECONDS:
-            self.results.popleft()
+            self._forget_one()
         if answered:
             self.note_success(at)
             network.last_ok = max(network.last_ok, at)
@@ -103,8 +112,24 @@ class Lane:
         network.lost = [sent for sent in network.lost[:1] + network.lost[1:][-SILENT_AFTER:] if sent > network.last_ok]
         network.losses = len(network.lost)
         network.failed_at = min(network.lost, default=-inf)
-        self.offline = 2 * len(self.silent) > len(self.networks)
+        self._look_who_is_silent()
         self.changed = True
+
+    def _remember(self, result: tuple[float, str, bool]) -> None:
+        if len(self.results) == RESULTS_MAX:
+            self._forget_one()
+        self.results.append(result)
+        insort(self.by_time, result)
+
+    def _forget_one(self) -> None:
+        del self.by_time[bisect_left(self.by_time, self.results.popleft())]
+
+    def _look_who_is_silent(self) -> None:
+        self.failing = [network for network in self.networks if network.losses]
+        self.silent = [network for network in self.failing if network.losses >= SILENT_AFTER]
+        silent = len(self.silent)
+        self.offline = 2 * silent > len(self.networks)
+        self.mixed = silent > 0 and not self.offline and not (silent == 1 and len(self.networks) >= 3)
 
     def note_success(self, at: float) -> None:
         """Something answered a probe that was sent at `at`."""
@@ -127,17 +152,6 @@ class Lane:
 
     # what follows
 
-    @property
-    def silent(self) -> list[Network]:
-        """Networks that have lost three in a row."""
-        return [network for network in self.networks if network.losses >= SILENT_AFTER]
-
-    @property
-    def mixed(self) -> bool:
-        """Some networks are silent, and it is neither most nor one alone of three or more."""
-        silent = len(self.silent)
-        return bool(silent) and not self.offline and not (silent == 1 and len(self.networks) >= 3)
-
     def vouch(self, at: float, beside: bool) -> bool | None:
         """Did we reach the world when a probe was sent at `at`? None: not known yet.
 
@@ -145,27 +159,36 @@ class Lane:
         probe follows as soon as the failure is known.
         """
         near = self.interval / 2 + 1e-9
-        silent = set() if self.offline else {network.name for network in self.silent}
-        flying = [sent for sending in self.flight.values() for sent in sending]
-        told = [(sent, ok) for sent, name, ok in self.results if sent >= at - near and (ok or name not in silent)]
+        silent = () if self.offline else tuple(network.name for network in self.silent)
+        told = self.by_time[bisect_left(self.by_time, (at - near,)) :]
         if not beside:
-            first = min((sent for sent, _ in told), default=inf)
-            if first == inf or any(at - near <= sent < first - 1e-9 for sent in flying):
+            first = next((sent for sent, name, ok in told if ok or name not in silent), inf)
+            if first == inf or any(at - near <= sent < first - 1e-9 for sent in self.flying):
                 return None
             at = first
-        seen = [ok for sent, ok in told if abs(sent - at) <= near]
-        if seen and not all(seen):
-            return False
-        if not seen or any(abs(sent - at) <= near for sent in flying):
+        seen = False
+        for sent, name, ok in told:
+            if abs(sent - at) > near:
+                if sent > at:
+                    break
+            elif ok:
+                seen = True
+            elif name not in silent:
+                return False
+        if not seen:
             return None
+        for sent in self.flying:
+            if abs(sent - at) <= near:
+                return None
         return True
 
     def beside(self, at: float) -> bool:
         """Was a reference probed beside a probe that was sent at `at`, or asked for? (Half as far as `vouch` looks.)"""
         near = self.interval / 4
+        around = bisect_left(self.by_time, (at - 2 * near,)), bisect_left(self.by_time, (at + 2 * near,))
         return (
-            any(abs(sent - at) <= near for flying in self.flight.values() for sent in flying)
-            or any(abs(sent - at) <= near for sent, _, _ in reversed(self.results))
+            any(abs(sent - at) <= near for sent in self.flying)
+            or any(abs(sent - at) <= near for sent, _, _ in self.by_time[slice(*around)])
             or any(network.asked is not None and abs(network.asked - at) <= near for network in self.networks)
         )
 
@@ -187,7 +210,7 @@ class Lane:
 
     def decide(self, now: float) -> list[ProbeReference]:
         """Ask until it is clear who is silent: the doubtful again, and the others too."""
-        failing = [network for network in self.networks if network.losses]
+        failing = self.failing
         if not failing:
             return []
         unclear = self.mixed or self.offline
@@ -221,6 +244,7 @@ class Lane:
         """Give up what the runner never reported or never sent."""
         for check, sending in self.flight.items():
             self.flight[check] = [at for at in sending if at > now - GIVEN_UP_SECONDS]
+        self.flying = [at for at in self.flying if at > now - GIVEN_UP_SECONDS]
         for network in self.networks:
             if network.asked is not None and network.asked < now - GIVEN_UP_SECONDS:
                 network.asked = None
@@ -250,8 +274,9 @@ class Lane:
                 network.lost = [at + shift for at in lost]
                 network.losses = len(lost)
                 network.failed_at = min(network.lost, default=-inf)
-        self.offline = 2 * len(self.silent) > len(self.networks)
-        self.results.extend((at + shift, name, ok) for at, name, ok in state["results"])
+        self._look_who_is_silent()
+        for at, name, ok in state["results"]:
+            self._remember((at + shift, name, ok))
         self.turn = state["turn"] % max(1, len(self.networks))
         self.last_ok, self.first_failure = moved(state["last_ok"]), moved(state["first_failure"])
         self.last_failure, self.first_ok = moved(state["last_failure"]), moved(state["first_ok"])
@@ -294,12 +319,12 @@ class Observer:
     @property
     def clear(self) -> bool:
         """No reference has failed lately."""
-        return not any(network.losses for network in self.reach.networks)
+        return not self.reach.failing
 
     @property
     def doubtful(self) -> bool:
         """Some network has lost its last probe, or its last name."""
-        return any(network.losses for lane in (self.reach, self.names) for network in lane.networks)
+        return bool(self.reach.failing or self.names.failing)
 
     @property
     def blocked(self) -> bool:

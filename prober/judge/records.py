@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from enum import StrEnum
 from math import isfinite
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from prober.model import Check
 
@@ -244,24 +244,21 @@ class StateChanged:
 Event: TypeAlias = OutageOpened | OutageUpdated | OutageClosed | GapOpened | GapClosed | StateChanged
 
 
-@dataclass(frozen=True, slots=True)
-class Confirm:
+class Confirm(NamedTuple):
     """Probe `check` once more at `at` (reason `confirmation`), besides its regular rounds."""
 
     check: Check
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class ProbeMember:
+class ProbeMember(NamedTuple):
     """Probe `check` at `at` in the place of its next regular round (reason `regular`): its scope is in trouble."""
 
     check: Check
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class ProbeReference:
+class ProbeReference(NamedTuple):
     """Probe a reference's check at `at` (reason `reference`). Ahead of everything else in the budgets."""
 
     check: Check
@@ -271,8 +268,7 @@ class ProbeReference:
 Request: TypeAlias = Confirm | ProbeMember | ProbeReference
 
 
-@dataclass(frozen=True, slots=True)
-class Decisions:
+class Decisions(NamedTuple):
     """What the judge decided: events for the ledger, in order, and probes that the runner is to send."""
 
     events: tuple[Event, ...] = ()

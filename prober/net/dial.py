@@ -10,13 +10,15 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import select
 import socket
 import ssl
 import struct
+import time
 from contextlib import suppress
 from typing import Final, Self
 
-from prober.contract import Attempt, FactSpec
+from prober.contract import Attempt, Done, FactSpec, ProbeFailure
 from prober.failures import Failure, Operation
 from prober.net.errors import failure_of_oserror
 from prober.net.icmp_socket import IP_RECVERR, IPV6_RECVERR, read_error_queue
@@ -49,13 +51,14 @@ class Connection:
     Every error is raised as a ProbeFailure at the attempt's current operation. A context manager that closes it.
     """
 
-    __slots__ = ("_attempt", "_loop", "_sock", "_tls")
+    __slots__ = ("_asked", "_attempt", "_loop", "_sock", "_tls")
 
     def __init__(self, sock: socket.socket, attempt: Attempt) -> None:
         self._sock = sock
         self._attempt = attempt
         self._loop = asyncio.get_running_loop()
         self._tls: TlsSession | None = None
+        self._asked = False  # something was just sent: the answer cannot be here yet
 
     async def send(self, data: bytes) -> None:
         """Hand all of `data` to the kernel. Fails with RESET if the peer does not want it."""
@@ -92,23 +95,35 @@ class Connection:
 
     async def connect(self, address: str, port: int) -> None:
         """Establish the TCP connection."""
+        if self.begin(address, port):
+            await self._until_writable()
+        self.established(address, port)
+
+    def begin(self, address: str, port: int) -> bool:
+        """Send the SYN. True: the socket becomes writable when it is known what came of it."""
         try:
             number = self._sock.connect_ex((address, port))
         except OSError as bad_zone:  # of a link-local address, `%eth9`
             self._attempt.fail(failure_of_oserror(bad_zone, local=True), str(bad_zone))
-        if number == errno.EINPROGRESS:
-            await self._until_writable()
-            number = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            if number:
-                self._attempt.fail(*_reported(self._sock, number))
-        elif number:  # our own host speaks, not the network
+        if number and number != errno.EINPROGRESS:  # our own host speaks, not the network
             error = OSError(number, os.strerror(number))
             self._attempt.fail(failure_of_oserror(error, local=True), str(error))
+        return number == errno.EINPROGRESS
+
+    def established(self, address: str, port: int) -> None:
+        """See what came of it. Raises ProbeFailure if there is no connection."""
+        number = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if number:
+            self._attempt.fail(*_reported(self._sock, number))
         if self._sock.getsockname()[1] == port and self._sock.getsockname() == self._sock.getpeername():
             # A simultaneous open (RFC 9293 section 3.5) with ourselves: the port was free, and it was lent to us.
             self._attempt.fail(Failure.REFUSED, "nothing listens there: the connection reached its own socket")
         # On a connection that stands, an ICMP error is only a hint (RFC 5461).
         _heed_icmp(self._sock, ":" in address, False)
+
+    def fileno(self) -> int:
+        """The descriptor, to wait for."""
+        return self._sock.fileno()
 
     @property
     def tls(self) -> ssl.SSLObject | None:
@@ -162,6 +177,7 @@ class Connection:
             tls.incoming.write_eof()
 
     async def _send(self, data: bytes) -> None:
+        self._asked = True
         rest = memoryview(data)
         while rest:
             try:
@@ -172,6 +188,9 @@ class Connection:
                 self._attempt.fail(failure_of_oserror(error, local=False), str(error))
 
     async def _receive(self) -> bytes:
+        if self._asked:
+            self._asked = False
+            await self._until_readable()
         while True:
             try:
                 return self._sock.recv(RECEIVE_SIZE)
@@ -241,6 +260,67 @@ def _reported(sock: socket.socket, number: int) -> tuple[Failure, str]:
                 failure = failure_of_error(v6, queued.type, queued.code)
             return failure, describe_error(v6, queued.type, queued.code, queued.reporter)
     return failure, str(error)
+
+
+class Dialling:
+    """A TCP connection that is only to be made, without a task: begun with `begin`, over when `done` is called.
+
+    Times the phase `connect` and records TCP_FACTS, as `dial`.
+    """
+
+    __slots__ = ("_address", "_attempt", "_connection", "_done", "_loop", "_port", "_started", "_timer")
+
+    def __init__(self, attempt: Attempt, done: Done, address: str, port: int, source: str | None) -> None:
+        """Raises ProbeFailure (our own side)."""
+        self._attempt = attempt
+        self._done = done
+        self._address = address
+        self._port = port
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._connection = Connection(_open(attempt, address, source), attempt)
+        self._started = time.perf_counter()
+
+    def begin(self) -> None:
+        """Send the SYN. Raises ProbeFailure."""
+        self._attempt.operation = Operation.CONNECT
+        try:
+            self._connection.begin(self._address, self._port)
+        except BaseException:
+            self._connection.close()
+            raise
+        self._loop.add_writer(self._connection.fileno(), self._known)
+        self._timer = self._loop.call_later(self._attempt.timeout_seconds, self._expire)
+
+    def give_up(self) -> None:
+        """Leave nothing behind. Idempotent."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+            self._loop.remove_writer(self._connection.fileno())
+            self._connection.close()
+
+    def _known(self) -> None:
+        failed: ProbeFailure | None = None
+        try:
+            self._connection.established(self._address, self._port)
+            self._attempt.phases["connect"] = time.perf_counter() - self._started
+            self._connection.read_tcp_info()
+        except ProbeFailure as failure:
+            failed = failure
+        except OSError as error:
+            failed = ProbeFailure(Operation.CONNECT, failure_of_oserror(error, local=False), str(error))
+        self.give_up()
+        self._done(failed)
+
+    def _expire(self) -> None:
+        waiting = select.poll()
+        waiting.register(self._connection.fileno(), select.POLLOUT)
+        if waiting.poll(0):  # what the kernel learned in time counts, even if the loop stood still meanwhile
+            self._known()
+            return
+        self.give_up()
+        self._done(ProbeFailure(Operation.CONNECT, Failure.TIMEOUT))
 
 
 async def dial_unix(attempt: Attempt, path: str) -> Connection:

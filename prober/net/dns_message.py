@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import dns.exception
@@ -32,6 +33,7 @@ _QR: Final = 0x8000
 _TC: Final = int(dns.flags.TC)
 # A server that does not understand the question, or does not want to, may leave it out of its answer (RFC 1035, 4.1.1).
 _WITHOUT_QUESTION: Final = frozenset({dns.rcode.FORMERR, dns.rcode.SERVFAIL, dns.rcode.NOTIMP, dns.rcode.REFUSED})
+_ADDRESS_SIZES: Final[dict[int, int]] = {RdataType.A: 4, RdataType.AAAA: 16}
 _QUESTION_AT: Final = _HEADER.size
 _POINTER_TO_QUESTION: Final = b"\xc0\x0c"
 
@@ -127,11 +129,21 @@ class Reply:
 
     @property
     def rcode_text(self) -> str:
-        return dns.rcode.to_text(dns.rcode.Rcode(self.rcode))
+        return _rcode_text(self.rcode)
 
     def differs_from(self, other: Reply) -> bool:
         """Whether response code or answers differ, whatever the order and the TTLs."""
         return self.rcode != other.rcode or _essence(self) != _essence(other)
+
+
+@lru_cache(maxsize=64)
+def _rcode_text(rcode: int) -> str:
+    return dns.rcode.to_text(dns.rcode.Rcode(rcode))
+
+
+@lru_cache(maxsize=16_384)  # the same addresses are answered again and again
+def _address(rdclass: RdataClass, rdtype: RdataType, data: bytes) -> dns.rdata.Rdata:
+    return dns.rdata.from_wire(rdclass, rdtype, data, 0, len(data))
 
 
 def _essence(reply: Reply) -> frozenset[tuple[dns.name.Name, int, int, dns.rdata.Rdata]]:
@@ -199,6 +211,9 @@ def _read_record(question: Question, wire: bytes, at: int) -> tuple[Record, int]
     if rdclass == question.rdclass:
         # dnspython wants members of its enums, and making them costs as much as reading an address.
         asked = rdtype == question.rdtype
+        if asked and length == _ADDRESS_SIZES.get(rdtype):
+            rdata = _address(rdclass=question.rdclass, rdtype=question.rdtype, data=wire[at : at + length])
+            return Record(name, rdtype, rdclass, ttl, rdata), at + length
         rdata = dns.rdata.from_wire(question.rdclass, question.rdtype if asked else rdtype, wire, at, length)
     else:
         rdata = dns.rdata.GenericRdata(rdclass, rdtype, wire[at : at + length])

@@ -17,9 +17,10 @@ import socket
 import time
 from collections import Counter, deque
 from contextlib import suppress
-from typing import Final, NamedTuple
+from math import inf
+from typing import Final
 
-from prober.contract import EchoReply, ProbeFailure
+from prober.contract import EchoDone, EchoReply, ProbeFailure, SendEcho
 from prober.failures import Failure, Operation
 from prober.net import icmp_wire as wire
 from prober.net.errors import failure_of_oserror
@@ -43,7 +44,10 @@ DRAIN_AFTER: Final = 64  # requests sent without reading; on loopback their repl
 DRAIN_AT_MOST: Final = 512  # messages in one go of the loop's callback
 EXPIRE_AT_MOST: Final = 100_000
 EXPIRE_STEP_SECONDS: Final = 0.005
-REMEMBERED: Final = 16_384  # finished requests, to tell late and duplicate replies from forged ones
+LOOK_FOR_DROPS_SECONDS: Final = 0.05
+REMEMBERED: Final = 8_192  # to twice as many finished requests, to tell late and duplicate replies from forged ones
+SHORT_PAUSE_SECONDS: Final = 0.025
+HURRIED_AFTER: Final = 4  # short pauses in a row
 REOPEN_AFTER_SECONDS: Final = 10.0
 
 HOW_TO_PERMIT: Final = (
@@ -53,36 +57,55 @@ HOW_TO_PERMIT: Final = (
 
 
 class _Pending:
-    """A request in flight."""
+    """A request in flight, then one that is remembered."""
 
-    __slots__ = ("deadline", "future", "head", "key", "sent_monotonic", "sent_ns")
+    __slots__ = ("answered", "deadline", "done", "head", "key", "sent_monotonic", "sent_ns")
 
-    def __init__(self, key: tuple[int, str], head: bytes, future: asyncio.Future[EchoReply]) -> None:
+    def __init__(
+        self, key: tuple[int, str], head: bytes, done: EchoDone, sent: tuple[float, int], timeout_seconds: float
+    ) -> None:
         self.key = key  # sequence, address
         self.head = head  # the payload up to and with the token
-        self.future = future
-        self.deadline = 0.0
-        self.sent_ns = 0
-        self.sent_monotonic = 0.0
+        self.done: EchoDone | None = done  # None: it is over
+        self.answered = False
+        self.sent_monotonic, self.sent_ns = sent
+        self.deadline = self.sent_monotonic + timeout_seconds
 
 
-class _Done(NamedTuple):
-    """A request that is over."""
+class _Shape:
+    """What the requests to one address have in common."""
 
-    head: bytes
-    answered: bool
+    __slots__ = ("dont_fragment", "hop_limit", "host", "padding", "plain", "prefix", "scope", "source")
+
+    def __init__(
+        self,
+        address: str,
+        prefix: bytes,
+        payload_size: int,
+        hop_limit: int | None,
+        dont_fragment: bool,
+        source: str | None,
+    ) -> None:
+        self.host, _, self.scope = address.partition("%")
+        self.prefix = prefix
+        self.padding = bytes(max(0, payload_size - len(prefix) - wire.TOKEN_SIZE))
+        self.hop_limit = hop_limit
+        self.dont_fragment = dont_fragment
+        self.source = source
+        self.plain = not (self.scope or dont_fragment) and hop_limit is None and source is None
 
 
 class EchoSocket:
     """The socket of one address family."""
 
-    def __init__(self, v6: bool, contact: str | None, only: SocketType | None, unmatched: Counter[str]) -> None:
+    def __init__(self, v6: bool, only: SocketType | None, unmatched: Counter[str]) -> None:
         self._v6 = v6
-        self._contact = contact
         self._unmatched = unmatched
         self._loop = asyncio.get_running_loop()
         self._pending: dict[tuple[int, str], _Pending] = {}
-        self._done: dict[tuple[int, str], _Done] = {}
+        # Finished requests, in two generations: when the younger one is full, the older one is forgotten.
+        self._over: dict[tuple[int, str], _Pending] = {}
+        self._long_over: dict[tuple[int, str], _Pending] = {}
         self._queues: dict[float, deque[_Pending]] = {}  # by timeout: each is in order of its deadlines
         self._timer: asyncio.TimerHandle | None = None
         self._sequence = int.from_bytes(os.urandom(2), "big")
@@ -91,10 +114,16 @@ class EchoSocket:
         self._unread = 0
         self._drops = 0
         self._dropped_at = 0.0  # monotonic: when we last found that the kernel had dropped something
-        self._prefixes: dict[int, bytes] = {}
+        self._looked_for_drops_at = 0.0
         self._socket, self.type = open_socket(v6, only)
         self._identifier = self._identify()
-        self._loop.add_reader(self._socket.fileno(), self._readable)
+        self._request = wire.ECHO_REQUEST_V6 if v6 else wire.ECHO_REQUEST_V4
+        self._reply = wire.ECHO_REPLY_V6 if v6 else wire.ECHO_REPLY_V4
+        self._raw_v4 = self.type == "raw" and not v6  # the one that has IP headers, and makes its own checksums
+        self._listening = False  # the loop wakes us for each arrival; else `collect` is called often enough
+        self._hurried = 0  # short pauses between the last calls of `collect`
+        self.impatient = 0  # requests in flight whose replies somebody waits for
+        self.listen()
 
     def _identify(self) -> int:
         if self.type == "raw":
@@ -104,81 +133,86 @@ class EchoSocket:
         return int(self._socket.getsockname()[1])
 
     def close(self) -> None:
-        """Close the socket; requests in flight are cancelled."""
+        """Close the socket; whoever waits for a reply is told that there will be none."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._loop.remove_reader(self._socket.fileno())
+        self._stop_listening()
         self._socket.close()
-        for pending in self._pending.values():
-            pending.future.cancel()
+        left = list(self._pending.values())
         self._pending.clear()
         self._queues.clear()
+        for pending in left:
+            if pending.done is not None:
+                pending.done(None)
 
     # -- sending -------------------------------------------------------------------------------------------------------
 
-    def echo(
-        self,
-        address: str,
-        timeout_seconds: float,
-        payload_size: int,
-        hop_limit: int | None,
-        dont_fragment: bool,
-        source: str | None,
-    ) -> asyncio.Future[EchoReply]:
+    def send(self, shape: _Shape, timeout_seconds: float, done: EchoDone) -> None:
+        """Send one echo request. Raises ProbeFailure."""
         if self._unread >= DRAIN_AFTER:
             self._drain(EXPIRE_AT_MOST)
-        destination: tuple[str, int] | tuple[str, int, int, int]
-        host, _, scope = address.partition("%")
-        destination = (host, 0, 0, scope_id(scope)) if self._v6 else (host, 0)
-        key = self._next_key(host)
-        head = self._prefix(payload_size) + self._next_token()
-        payload = head + bytes(max(0, payload_size - len(head)))
-        packet = wire.echo_request(
-            self._v6, self._identifier, key[0], payload, sum_it=self.type == "raw" and not self._v6
-        )
-        ancillary = ancillary_of(self._v6, hop_limit, source) if hop_limit is not None or source is not None else []
-        pending = _Pending(key, head, self._loop.create_future())
-        self._pending[key] = pending
+        host = shape.host
+        self._sequence = sequence = (self._sequence + 1) & 0xFFFF
+        key = (sequence, host)
+        if key in self._pending:
+            key = self._next_key(host)
+            sequence = key[0]
+        at = self._token_at
+        if at >= len(self._tokens):
+            self._tokens = os.urandom(512 * wire.TOKEN_SIZE)
+            at = 0
+        self._token_at = at + wire.TOKEN_SIZE
+        head = shape.prefix + self._tokens[at : at + wire.TOKEN_SIZE]
+        packet = wire.write_header(self._request, 0, 0, self._identifier, sequence) + head + shape.padding
+        if self._raw_v4:
+            packet = wire.with_checksum(packet)
         try:
-            if dont_fragment:
-                set_dont_fragment(self._socket, self._v6, True)
-            try:
-                self._send(pending, packet, ancillary, destination)
-            finally:
-                if dont_fragment:
-                    set_dont_fragment(self._socket, self._v6, False)
-        except OSError as error:
-            del self._pending[key]
-            raise send_failure(error, source) from error
-        self._unread += 1
-        pending.deadline = self._loop.time() + timeout_seconds
-        self._queues.setdefault(timeout_seconds, deque()).append(pending)
-        if self._timer is None:
-            self._timer = self._loop.call_at(pending.deadline, self._expire)
-        return pending.future
-
-    def _send(
-        self,
-        pending: _Pending,
-        packet: bytes,
-        ancillary: list[tuple[int, int, bytes]],
-        destination: tuple[str, int] | tuple[str, int, int, int],
-    ) -> None:
-        for _ in range(8):
-            pending.sent_monotonic = time.monotonic()
-            pending.sent_ns = time.time_ns()
-            try:
-                self._socket.sendmsg([packet], ancillary, 0, destination)
-            except OSError as error:
-                # An ICMP error about an earlier request is reported at the next call, whatever that is (ip(7),
-                # IP_RECVERR). If there was one, it was not this request's: try again.
-                if not self._take_errors():
-                    raise
-                last = error
+            if shape.plain:
+                sent = time.monotonic(), time.time_ns()
+                self._socket.sendto(packet, (host, 0))
             else:
-                return
-        raise last
+                sent = self._send_specially(packet, shape)
+        except OSError as error:
+            sent = self._send_again(packet, shape, error)
+        pending = _Pending(key, head, done, sent, timeout_seconds)
+        self._pending[key] = pending
+        self._unread += 1
+        queue = self._queues.get(timeout_seconds)
+        if queue is None:
+            queue = self._queues[timeout_seconds] = deque()
+        queue.append(pending)
+        if self._timer is None:
+            self._timer = self._loop.call_later(timeout_seconds, self._expire)
+
+    def _send_again(self, packet: bytes, shape: _Shape, error: OSError) -> tuple[float, int]:
+        """See whether an error is this request's.
+
+        An ICMP error about an earlier request is reported at the next call, whatever that is (ip(7), IP_RECVERR). If
+        there was one, it was not this request's: try again.
+        """
+        for _ in range(8):
+            if not self._take_errors():
+                break
+            try:
+                return self._send_specially(packet, shape)
+            except OSError as again:
+                error = again
+        raise send_failure(error, shape.source) from error
+
+    def _send_specially(self, packet: bytes, shape: _Shape) -> tuple[float, int]:
+        """Send with what has to be told the kernel packet by packet. Returns when, monotonic and Unix nanoseconds."""
+        destination = (shape.host, 0, 0, scope_id(shape.scope)) if self._v6 else (shape.host, 0)
+        ancillary = ancillary_of(self._v6, shape.hop_limit, shape.source)
+        if shape.dont_fragment:
+            set_dont_fragment(self._socket, self._v6, True)
+        try:
+            sent = time.monotonic(), time.time_ns()
+            self._socket.sendmsg([packet], ancillary, 0, destination)
+        finally:
+            if shape.dont_fragment:
+                set_dont_fragment(self._socket, self._v6, False)
+        return sent
 
     def _next_key(self, host: str) -> tuple[int, str]:
         """The next sequence number that is not in flight to this address."""
@@ -189,82 +223,102 @@ class EchoSocket:
                 return key
         raise ProbeFailure(Operation.SEND, Failure.BUFFERS_EXHAUSTED, f"65,536 requests in flight to {host}")
 
-    def _next_token(self) -> bytes:
-        if self._token_at >= len(self._tokens):
-            self._tokens = os.urandom(512 * wire.TOKEN_SIZE)
-            self._token_at = 0
-        token = self._tokens[self._token_at : self._token_at + wire.TOKEN_SIZE]
-        self._token_at += wire.TOKEN_SIZE
-        return token
-
-    def _prefix(self, payload_size: int) -> bytes:
-        prefix = self._prefixes.get(payload_size)
-        if prefix is None:
-            prefix = self._prefixes[payload_size] = wire.payload_prefix(self._contact, payload_size)
-        return prefix
-
     # -- receiving -----------------------------------------------------------------------------------------------------
 
-    def _readable(self) -> None:
-        self._drain(DRAIN_AT_MOST)
+    def listen(self) -> None:
+        """Be woken by arrivals from now on."""
+        if not self._listening:
+            self._listening = True
+            self._loop.add_reader(self._socket.fileno(), self._readable)
 
-    def _drain(self, at_most: int) -> None:
-        """Read what the kernel holds for us, up to `at_most` messages."""
+    def _stop_listening(self) -> None:
+        if self._listening:
+            self._listening = False
+            self._loop.remove_reader(self._socket.fileno())
+
+    def collect(self, pause_seconds: float) -> None:
+        """See `EchoSockets.collect`."""
+        if pause_seconds > SHORT_PAUSE_SECONDS or self.impatient:
+            self._hurried = 0
+            self.listen()
+            return
+        if self._hurried < HURRIED_AFTER:
+            self._hurried += 1
+            return
+        self._stop_listening()
+        if self._pending:
+            self._drain(EXPIRE_AT_MOST)
+
+    def _readable(self) -> None:
+        if not self._drain(DRAIN_AT_MOST):
+            self._take_errors()  # woken, and no message: there are errors to read
+
+    def _drain(self, at_most: int) -> int:
+        """Read what the kernel holds for us, up to `at_most` messages. Returns how many there were."""
         self._unread = 0
-        for _ in range(at_most):
+        receive, look_at, in_flight = self._socket.recvmsg, self._receive, self._pending
+        read = 0
+        while read < at_most:
             try:
-                message, ancillary, _flags, peer = self._socket.recvmsg(READ_SIZE, ANCILLARY_SIZE)
+                message, ancillary, _flags, peer = receive(READ_SIZE, ANCILLARY_SIZE)
             except BlockingIOError:
                 break
             except OSError:
                 # The pending error of some request: its particulars are in the error queue.
                 self._take_errors()
+                read += 1
                 continue
-            self._receive(message, ancillary, peer[0])
-        if self.type == "datagram":
-            self._take_errors()
+            read += 1
+            look_at(message, ancillary, peer[0])
+            if not in_flight:
+                break  # should there be more, the loop will wake us again: cheaper than to ask the kernel each time
+        now = time.monotonic()
+        if now > self._looked_for_drops_at + LOOK_FOR_DROPS_SECONDS:
+            self._look_for_drops(now)
+        return read
+
+    def _look_for_drops(self, now: float) -> None:
+        self._looked_for_drops_at = now
         drops = dropped(self._socket)
         if drops != self._drops:
-            self._drops, self._dropped_at = drops, time.monotonic()
+            self._drops, self._dropped_at = drops, now
 
     def _receive(self, message: bytes, ancillary: list[tuple[int, int, bytes]], peer: str) -> None:
         hop_limit, stamp_ns = read_ancillary(ancillary)
-        if self.type == "raw" and not self._v6:
+        if self._raw_v4:
             stripped = wire.strip_ipv4(message)
             if stripped is None:
                 return
             hop_limit, message = stripped
-        read = wire.read_echo(message)
-        if read is None:
+        if len(message) < wire.HEADER_SIZE:
             return
-        kind, echo = read
-        if kind != (wire.ECHO_REPLY_V6 if self._v6 else wire.ECHO_REPLY_V4):
+        kind, _code, _sum, identifier, sequence = wire.read_header(message)
+        if kind != self._reply:
             self._receive_error(message, peer)
             return
-        if echo.identifier != self._identifier:
+        if identifier != self._identifier:
             return  # another process's
-        host = peer.partition("%")[0]
-        key = (echo.sequence, host)
+        key = (sequence, peer.partition("%")[0] if self._v6 else peer)
         pending = self._pending.get(key)
-        if pending is None or not echo.payload.startswith(pending.head):
-            self._count_unmatched(key, echo.payload)
+        if pending is None or not message.startswith(pending.head, wire.HEADER_SIZE):
+            self._count_unmatched(key, message)
             return
-        del self._pending[key]
         rtt = (stamp_ns - pending.sent_ns) / 1e9
         elapsed = time.monotonic() - pending.sent_monotonic
         if not 0.0 < rtt <= elapsed + 0.001:  # the wall clock was stepped in between
             rtt = elapsed
-        self._finish(pending, EchoReply(rtt_seconds=rtt, hop_limit=hop_limit), answered=True)
+        pending.answered = True
+        self._finish(pending, EchoReply(rtt, hop_limit))
 
-    def _count_unmatched(self, key: tuple[int, str], payload: bytes) -> None:
-        done = self._done.get(key)
-        if done is None or not payload.startswith(done.head):
+    def _count_unmatched(self, key: tuple[int, str], message: bytes) -> None:
+        over = self._over.get(key) or self._long_over.get(key)
+        if over is None or not message.startswith(over.head, wire.HEADER_SIZE):
             self._unmatched["forged"] += 1
-        elif done.answered:
+        elif over.answered:
             self._unmatched["duplicate"] += 1
         else:
             self._unmatched["late"] += 1
-            self._done[key] = done._replace(answered=True)
+            over.answered = True
 
     def _receive_error(self, message: bytes, peer: str) -> None:
         """An ICMP error on a raw socket, which sees those of all processes."""
@@ -295,47 +349,56 @@ class EchoSocket:
         if len(request.payload) >= len(pending.head) and not request.payload.startswith(pending.head):
             self._unmatched["forged"] += 1
             return
-        del self._pending[key]
         reply = EchoReply(
             rtt_seconds=None,
             failure=wire.failure_of_error(self._v6, kind, code),
             detail=wire.describe_error(self._v6, kind, code, reporter),
             reporter=reporter,
         )
-        self._finish(pending, reply, answered=True)
+        pending.answered = True
+        self._finish(pending, reply)
 
     # -- ending --------------------------------------------------------------------------------------------------------
 
-    def _finish(self, pending: _Pending, reply: EchoReply, answered: bool) -> None:
-        self._done.pop(pending.key, None)  # to the end of the order
-        self._done[pending.key] = _Done(pending.head, answered)
-        if len(self._done) > REMEMBERED:
-            del self._done[next(iter(self._done))]
-        if not pending.future.done():
-            pending.future.set_result(reply)
+    def _finish(self, pending: _Pending, reply: EchoReply) -> None:
+        del self._pending[pending.key]
+        over = self._over
+        if len(over) >= REMEMBERED:
+            self._long_over, self._over = over, {}
+        self._over[pending.key] = pending
+        done, pending.done = pending.done, None
+        if done is not None:
+            done(reply)
 
     def _expire(self) -> None:
         """Give up what is overdue, after reading all that the kernel had received by now."""
         self._timer = None
-        now = self._loop.time()
-        self._drain(EXPIRE_AT_MOST)
-        next_deadline: float | None = None
+        now = time.monotonic()
+        if self._next_deadline() <= now:
+            self._drain(EXPIRE_AT_MOST)
+            self._take_errors()
+            self._look_for_drops(now)
+            for queue in list(self._queues.values()):
+                while queue and queue[0].deadline <= now:
+                    pending = queue.popleft()
+                    if pending.done is not None:
+                        self._finish(pending, self._give_up(pending))
+        deadline = self._next_deadline()
+        if deadline < inf and self._timer is None:
+            # In steps: of many requests with deadlines close to each other, not each is worth a timer.
+            self._timer = self._loop.call_later(max(deadline - now, EXPIRE_STEP_SECONDS), self._expire)
+
+    def _next_deadline(self) -> float:
+        """Of the requests in flight; those that are over are let go."""
+        earliest = inf
         for timeout, queue in list(self._queues.items()):
-            while queue:
-                pending = queue[0]
-                if self._pending.get(pending.key) is pending:
-                    if pending.deadline > now:
-                        break
-                    del self._pending[pending.key]
-                    self._finish(pending, self._give_up(pending), answered=False)
+            while queue and queue[0].done is None:
                 queue.popleft()
             if not queue:
                 del self._queues[timeout]
-            elif next_deadline is None or queue[0].deadline < next_deadline:
-                next_deadline = queue[0].deadline
-        if next_deadline is not None:
-            # In steps: of many requests with deadlines close to each other, not each is worth a timer.
-            self._timer = self._loop.call_at(max(next_deadline, now + EXPIRE_STEP_SECONDS), self._expire)
+            elif queue[0].deadline < earliest:
+                earliest = queue[0].deadline
+        return earliest
 
     def _give_up(self, pending: _Pending) -> EchoReply:
         if pending.sent_monotonic <= self._dropped_at:
@@ -356,10 +419,33 @@ class EchoSockets:
             raise ValueError(f"the contact URI is longer than {wire.MOST_URI} characters")
         self._contact = contact
         self._only = only
+        self._prefixes: dict[int, bytes] = {}  # by payload size
         self._sockets: dict[bool, EchoSocket] = {}
         self._refused: dict[bool, tuple[float, ProbeFailure]] = {}
         self._told: set[bool] = set()
         self.unmatched: Counter[str] = Counter({"late": 0, "duplicate": 0, "forged": 0})
+
+    def prepare(
+        self,
+        address: str,
+        *,
+        payload_size: int = wire.DEFAULT_PAYLOAD,
+        hop_limit: int | None = None,
+        dont_fragment: bool = False,
+        source: str | None = None,
+    ) -> SendEcho:
+        """See `Pinger.prepare`. Sending raises ProbeFailure PERMISSION_DENIED where the host forbids ICMP to us."""
+        prefix = self._prefixes.get(payload_size)
+        if prefix is None:
+            prefix = self._prefixes[payload_size] = wire.payload_prefix(self._contact, payload_size)
+        shape = _Shape(address, prefix, payload_size, hop_limit, dont_fragment, source)
+        sockets, v6 = self._sockets, ":" in address
+
+        def send(timeout_seconds: float, done: EchoDone) -> None:
+            opened = sockets.get(v6) or self._open(v6)
+            opened.send(shape, timeout_seconds, done)
+
+        return send
 
     def echo(
         self,
@@ -372,9 +458,33 @@ class EchoSockets:
         source: str | None = None,
     ) -> asyncio.Future[EchoReply]:
         """See `Pinger.echo`. Raises ProbeFailure PERMISSION_DENIED where the host forbids ICMP to this process."""
+        future: asyncio.Future[EchoReply] = asyncio.get_running_loop().create_future()
         v6 = ":" in address
         opened = self._sockets.get(v6) or self._open(v6)
-        return opened.echo(address, timeout_seconds, payload_size, hop_limit, dont_fragment, source)
+
+        def done(reply: EchoReply | None) -> None:
+            opened.impatient -= 1
+            if reply is None:
+                future.cancel()
+            elif not future.done():
+                future.set_result(reply)
+
+        send = self.prepare(
+            address, payload_size=payload_size, hop_limit=hop_limit, dont_fragment=dont_fragment, source=source
+        )
+        send(timeout_seconds, done)
+        opened.impatient += 1
+        opened.listen()
+        return future
+
+    def collect(self, pause_seconds: float) -> None:
+        """To be called at each turn of somebody who sends at short intervals, with how long it will be until the next.
+
+        While that is short, all that has arrived is taken in at these calls, and the loop is not woken for each reply:
+        the kernel has stamped them, so there is no hurry, and a wake-up costs several times what a reply does.
+        """
+        for opened in self._sockets.values():
+            opened.collect(pause_seconds)
 
     def try_open(self) -> None:
         """Open the IPv4 socket now, so that a host that forbids it is told of at the start and not a round later."""
@@ -387,7 +497,7 @@ class EchoSockets:
         if refused is not None and now < refused[0] + REOPEN_AFTER_SECONDS:
             raise refused[1]
         try:
-            opened = EchoSocket(v6, self._contact, self._only, self.unmatched)
+            opened = EchoSocket(v6, self._only, self.unmatched)
         except OSError as error:
             failure = failure_of_oserror(error, local=True)
             denied = ProbeFailure(Operation.PREPARE, failure, f"cannot open an ICMP socket: {error.strerror}")

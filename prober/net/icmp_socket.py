@@ -34,6 +34,11 @@ ANCILLARY_SIZE: Final = 256
 
 SocketType = Literal["datagram", "raw"]
 
+# As plain numbers and bound methods: they are needed for every reply, and socket's are members of enums.
+_SOL_SOCKET, _IPPROTO_IP, _IPPROTO_IPV6 = int(socket.SOL_SOCKET), int(socket.IPPROTO_IP), int(socket.IPPROTO_IPV6)
+_read_timespec = struct.Struct("@ll").unpack
+_read_int = struct.Struct("=i").unpack
+
 
 @dataclass(frozen=True, slots=True)
 class QueuedError:
@@ -164,11 +169,11 @@ def read_ancillary(ancillary: list[tuple[int, int, bytes]]) -> tuple[int | None,
     hop_limit: int | None = None
     stamp_ns = 0
     for level, kind, data in ancillary:
-        if level == socket.SOL_SOCKET and kind == SO_TIMESTAMPNS:
-            seconds, nanoseconds = struct.unpack("@ll", data)
+        if kind == SO_TIMESTAMPNS and level == _SOL_SOCKET:
+            seconds, nanoseconds = _read_timespec(data)
             stamp_ns = seconds * 1_000_000_000 + nanoseconds
-        elif (level, kind) in ((socket.IPPROTO_IP, IP_TTL), (socket.IPPROTO_IPV6, IPV6_HOPLIMIT)):
-            hop_limit = struct.unpack("=i", data)[0]
+        elif (kind == IP_TTL and level == _IPPROTO_IP) or (kind == IPV6_HOPLIMIT and level == _IPPROTO_IPV6):
+            hop_limit = _read_int(data)[0]
     return hop_limit, stamp_ns
 
 

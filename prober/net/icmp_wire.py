@@ -28,6 +28,11 @@ ERRORS_V4: Final = (3, 11, 12)  # destination unreachable, time exceeded, parame
 ERRORS_V6: Final = (1, 2, 3, 4)  # destination unreachable, packet too big, time exceeded, parameter problem
 
 _HEADER = struct.Struct("!BBHHH")
+HEADER_SIZE: Final = _HEADER.size
+write_header: Final = _HEADER.pack
+"""The header of a message from its type, code, checksum, identifier and sequence."""
+read_header: Final = _HEADER.unpack_from
+"""Type, code, checksum, identifier and sequence of a message of at least HEADER_SIZE octets."""
 _IPV6_HEADER_SIZE = 40
 _HOP_BY_HOP, _ROUTING, _FRAGMENT, _DESTINATION_OPTIONS, _ICMPV6 = 0, 43, 44, 60, 58
 
@@ -68,13 +73,9 @@ def payload_prefix(uri: str | None, payload_size: int) -> bytes:
     return prefix if len(prefix) + TOKEN_SIZE <= payload_size else b""
 
 
-def echo_request(v6: bool, identifier: int, sequence: int, payload: bytes, sum_it: bool) -> bytes:
-    """An echo request. `sum_it`: fill in the checksum (a raw IPv4 socket; elsewhere the kernel does)."""
-    kind = ECHO_REQUEST_V6 if v6 else ECHO_REQUEST_V4
-    message = _HEADER.pack(kind, 0, 0, identifier, sequence) + payload
-    if not sum_it:
-        return message
-    return _HEADER.pack(kind, 0, checksum(message), identifier, sequence) + payload
+def with_checksum(message: bytes) -> bytes:
+    """The same ICMP message with its checksum filled in (a raw IPv4 socket; elsewhere the kernel does)."""
+    return message[:2] + checksum(message).to_bytes(2, "big") + message[4:]
 
 
 def read_echo(message: bytes) -> tuple[int, Echo] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable
+from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from typing import Final
 
@@ -16,6 +17,7 @@ _LIKE: Final = "write one like www.example.org, 192.0.2.1 or 2001:db8::1"
 _NAME_LENGTH_MAX: Final = 253  # RFC 1035 section 2.3.4, in the notation with dots
 
 
+@lru_cache(maxsize=65_536)  # asked of the same hosts with every probe
 def is_address(host: str) -> bool:
     """Whether `host` is an IP address literal (without brackets)."""
     try:

@@ -11,6 +11,7 @@ import asyncio
 import os
 import socket
 import time
+from math import ceil
 from types import TracebackType
 from typing import Final, Self
 
@@ -25,6 +26,7 @@ from prober.net.icmp_wire import describe_error, failure_of_error
 _READ_SIZE: Final = 4096  # octets of one UDP answer; more than UDP_PAYLOAD_SIZE for servers that do not heed it
 _ANCILLARY_SIZE: Final = 64
 _READ_AT_MOST: Final = 64  # messages in one go of the loop's callback, should somebody flood us
+_TOGETHER_SECONDS: Final = 0.02
 _STREAM_MESSAGES_AT_MOST: Final = 16
 _PORT_UNREACHABLE: Final = {False: (3, 3), True: (1, 4)}  # ICMP type and code; RFC 792, RFC 4443
 
@@ -110,7 +112,7 @@ class UdpExchange:
         Raises ProbeFailure: TIMEOUT, MALFORMED if only garbage came, or what an ICMP error said.
         """
         self._silence_ends = silence_ends
-        await self._wait(seconds)
+        await self._wait(self._loop.time() + seconds)
         if self._reply is not None:
             return self._reply
         if self._failure is not None:
@@ -123,13 +125,14 @@ class UdpExchange:
         """Listen on for `seconds` after the first answer: another one that says something else, or None."""
         self._silence_ends = True
         if self._rival is None:
-            await self._wait(seconds)
+            # Hardly ever does one come: those who listen stop together, for it is the wake-up of the loop that costs.
+            await self._wait(ceil((self._loop.time() + seconds) / _TOGETHER_SECONDS) * _TOGETHER_SECONDS)
         return self._rival
 
-    async def _wait(self, seconds: float) -> None:
+    async def _wait(self, until: float) -> None:
         self._expired = False
         self._waiter = self._loop.create_future()
-        timer = self._loop.call_later(seconds, self._expire)
+        timer = self._loop.call_at(until, self._expire)
         try:
             await self._waiter
         finally:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
+from functools import partial
 from ipaddress import ip_address
 from typing import Annotated, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from prober.contract import Attempt, EchoReply, FactSpec, Family, Io, Kind, Options, ProbeFailure
+from prober.contract import Attempt, Direct, Done, EchoReply, FactSpec, Family, Io, Kind, Options, ProbeFailure
 from prober.duration import Duration
 from prober.failures import Failure, Operation
 from prober.net import icmp_wire as wire
@@ -75,6 +77,46 @@ async def probe(options: IcmpOptions, attempt: Attempt, io: Io) -> None:
     record(attempt, replies)
 
 
+def direct(options: IcmpOptions, io: Io) -> Direct | None:
+    """The same for one packet to a literal address: nothing is waited for but its reply, which ends in time."""
+    if options.packets != 1 or not is_address(options.address):
+        return None
+    address = str(ip_address(options.address))
+    send = io.pinger.prepare(
+        address,
+        payload_size=options.payload_size,
+        hop_limit=options.ttl,
+        dont_fragment=options.dont_fragment,
+        source=options.source,
+    )
+
+    def begin(attempt: Attempt, done: Done) -> None:  # nothing is left behind: the sockets are shared
+        if not io.permit(address):
+            io.heed_opt_out(attempt, address)
+        attempt.address = address
+        attempt.operation = Operation.SEND
+        send(attempt.timeout_seconds, partial(_ended, attempt, done))
+        attempt.operation = Operation.RECEIVE
+        attempt.phases = {"resolve": 0.0, "setup": time.perf_counter() - attempt.started}
+
+    return begin
+
+
+def _ended(attempt: Attempt, done: Done, reply: EchoReply | None) -> None:
+    if reply is None:
+        return  # the agent ends
+    rtt = reply.rtt_seconds
+    if rtt is None:
+        done(ProbeFailure(reply.operation, reply.failure or Failure.TIMEOUT, reply.detail))
+        return
+    phases = attempt.phases
+    phases["rtt"] = rtt
+    attempt.measured_seconds = phases["setup"] + rtt
+    if reply.hop_limit is not None:
+        attempt.facts["reply_hop_limit"] = float(reply.hop_limit)
+    done(None)
+
+
 def record(attempt: Attempt, replies: list[EchoReply]) -> None:
     """Turn replies into facts. Raises ProbeFailure if none of the packets was answered."""
     times = [reply.rtt_seconds for reply in replies if reply.rtt_seconds is not None]
@@ -115,6 +157,7 @@ KIND = Kind(
     packets=lambda options: int(options.packets),
     holds_descriptor=False,
     times_itself=lambda options: is_address(options.address),
+    direct=direct,
     least_timeout=lambda options: (options.packets - 1) * options.packet_interval + LEAST_WAIT_SECONDS,
     from_url=from_url,
 )

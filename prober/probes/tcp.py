@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Final
 
 from pydantic import Field, field_validator, model_validator
 
-from prober.contract import Attempt, Family, Io, Kind, Options
+from prober.contract import Attempt, Direct, Done, Family, Io, Kind, Options, literal
 from prober.failures import Failure, Operation
-from prober.net.dial import TCP_FACTS, Connection, dial
+from prober.net.dial import TCP_FACTS, Connection, Dialling, dial
 from prober.net.names import check_address, check_families, family_for, split_host_port
 from prober.net.tls import TLS_FACTS, TlsSetting
 from prober.regex import Regex
@@ -63,6 +63,26 @@ async def probe(options: TcpOptions, attempt: Attempt, io: Io) -> None:
                 await _exchange(options, attempt, connection)
 
 
+def direct(options: TcpOptions, io: Io) -> Direct | None:
+    """The same for a mere connection to a literal address: nothing is waited for but the answer to the SYN."""
+    host, port = options.endpoint
+    address = literal(host)
+    if address is None or options.tls or options.banner or options.send or options.expect:
+        return None
+    chosen = address
+
+    def begin(attempt: Attempt, done: Done) -> Callable[[], None]:
+        if not io.permit(chosen):
+            io.heed_opt_out(attempt, chosen)
+        attempt.address = chosen
+        attempt.phases["resolve"] = 0.0
+        dialling = Dialling(attempt, done, chosen, port, options.source)
+        dialling.begin()
+        return dialling.give_up
+
+    return begin
+
+
 async def _exchange(options: TcpOptions, attempt: Attempt, connection: Connection) -> None:
     if options.banner is not None:
         await _hear(options.banner, "banner", attempt, connection)
@@ -111,5 +131,6 @@ KIND = Kind(
     facts=(*TCP_FACTS, *TLS_FACTS),
     packets=lambda _options: 1,
     holds_descriptor=True,
+    direct=direct,
     from_url=from_url,
 )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from prober.config.worlds import World
-from prober.contract import EchoReply, Family, Io, Kind, ProbeFailure
+from prober.contract import EchoReply, Family, Io, Kind, ProbeFailure, SendEcho
 from prober.deadline import StallMeter
 from prober.failures import Failure, Operation
 from prober.judge.records import Gap, Outage
@@ -69,6 +69,9 @@ class _Nothing:
 
     def server(self) -> tuple[str, int]:
         raise ProbeFailure(Operation.RESOLVE, Failure.INTERNAL_ERROR, "a replay resolves nothing")
+
+    def prepare(self, address: str, **_options: object) -> SendEcho:
+        raise ProbeFailure(Operation.SEND, Failure.INTERNAL_ERROR, "a replay sends nothing")
 
     def echo(self, address: str, **_options: object) -> asyncio.Future[EchoReply]:
         raise ProbeFailure(Operation.SEND, Failure.INTERNAL_ERROR, "a replay sends nothing")

@@ -11,18 +11,17 @@ from heapq import heappop, heappush
 from typing import Any
 
 
-class WorldTimer:
-    """A call that is to come."""
+class WorldTimer(list[Any]):
+    """A call that is to come: when, which in the order of asking, what (None: forgotten), with what.
 
-    __slots__ = ("arguments", "callback")
+    A list, so that the heap compares it without calling anything; there are several for every probe.
+    """
 
-    def __init__(self, callback: Callable[..., object], arguments: tuple[Any, ...]) -> None:
-        self.callback: Callable[..., object] | None = callback
-        self.arguments = arguments
+    __slots__ = ()
 
     def cancel(self) -> None:
         """Forget it. Idempotent."""
-        self.callback = None
+        self[2] = None
 
 
 class WorldClock:
@@ -31,7 +30,7 @@ class WorldClock:
     def __init__(self, utc: float) -> None:
         self._time = 0.0
         self._offset = utc
-        self._timers: list[tuple[float, int, WorldTimer]] = []
+        self._timers: list[WorldTimer] = []
         self._order = 0
 
     def now(self) -> float:
@@ -46,19 +45,18 @@ class WorldClock:
 
     def call_at(self, when: float, callback: Callable[..., object], *arguments: Any) -> WorldTimer:
         """Call back at `when`, or as soon as possible. Calls of one moment come in the order of asking."""
-        timer = WorldTimer(callback, arguments)
-        self._order += 1
-        heappush(self._timers, (when, self._order, timer))
+        self._order = order = self._order + 1
+        timer = WorldTimer((when, order, callback, arguments))
+        heappush(self._timers, timer)
         return timer
 
     def run(self, until: float) -> None:
         """Let time pass."""
         timers = self._timers
         while timers and timers[0][0] <= until:
-            when, _, timer = heappop(timers)
-            callback = timer.callback
+            when, _order, callback, arguments = heappop(timers)
             if callback is not None:
                 if when > self._time:
                     self._time = when
-                callback(*timer.arguments)
+                callback(*arguments)
         self._time = max(self._time, until)

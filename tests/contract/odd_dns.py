@@ -12,10 +12,10 @@ import dns.message
 import dns.rcode
 import dns.rrset
 
-from prober.contract import Attempt, EchoReply, Io, ProbeFailure, Resolver
+from prober.contract import Attempt, Io, ProbeFailure, Resolver
 from prober.probes.dns import KIND
 from prober.probes.dns_options import DnsOptions
-from tests.fakes import NoResolver
+from tests.fakes import NoPinger, NoResolver
 from tests.leaks import assert_no_leaks
 
 Said = bytes | tuple[float, bytes]
@@ -112,13 +112,6 @@ async def odd_server(
     finally:
         datagrams.close()
         await asyncio.sleep(0)
-
-
-class NoPinger:
-    """A pinger that must not be used."""
-
-    def echo(self, address: str, **_: Any) -> asyncio.Future[EchoReply]:
-        raise AssertionError(f"nobody was to ping {address}")
 
 
 class Outcome(NamedTuple):

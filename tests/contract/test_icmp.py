@@ -16,14 +16,14 @@ from typing import get_args
 
 import pytest
 
-from prober.contract import Attempt, Io, ProbeFailure
+from prober.contract import Attempt, EchoReply, Io, ProbeFailure
 from prober.failures import Failure, Operation
 from prober.net import echo
 from prober.net import icmp_wire as wire
 from prober.net.echo import EchoSockets
 from prober.net.icmp_socket import SocketType
 from prober.probes.icmp import KIND, IcmpOptions
-from tests.fakes import NoResolver
+from tests.fakes import NoResolver, probe_as_runner
 from tests.lab import Namespace, Routed
 from tests.leaks import assert_no_leaks
 
@@ -46,7 +46,7 @@ async def run(pinger: EchoSockets, timeout: float = 5.0, **options: object) -> A
     """One probe as the runner makes it."""
     attempt = Attempt(timeout)
     io = Io(resolver=NoResolver(), pinger=pinger, user_agent="test")
-    await KIND.probe(IcmpOptions(**options), attempt, io)  # type: ignore[arg-type]
+    await probe_as_runner(KIND, IcmpOptions(**options), attempt, io)  # type: ignore[arg-type]
     return attempt
 
 
@@ -418,8 +418,12 @@ async def test_cancelled_midway(client: Routed, socket_type: SocketType, server:
 async def test_closing_cancels_what_is_in_flight(client: Routed, socket_type: SocketType) -> None:
     client.server.drop()
     async with pinging(socket_type) as pinger:
-        waiting = asyncio.create_task(run(pinger, address=Routed.server_address))
+        sent = pinger.echo(Routed.server_address, timeout_seconds=5.0)
+        waiting = asyncio.ensure_future(sent)
+        told: list[EchoReply | None] = []
+        pinger.prepare(Routed.server_address)(5.0, told.append)
         await asyncio.sleep(0)
         pinger.close()
+        assert told == [None]
         with pytest.raises(asyncio.CancelledError):
             await waiting

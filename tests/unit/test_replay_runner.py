@@ -44,7 +44,10 @@ def kinds_of(truth: Truth, clock: VirtualClock, checks: dict[int, Check]) -> dic
         if fate.failure is not None:
             attempt.fail(fate.failure, operation=fate.operation)
 
-    return {name: replace(kind, probe=probe, times_itself=lambda _options: True) for name, kind in PROBES.items()}
+    return {
+        name: replace(kind, probe=probe, direct=None, times_itself=lambda _options: True)
+        for name, kind in PROBES.items()
+    }
 
 
 async def as_the_agent_does(loop: VirtualLoop, directory: Path) -> list[Outage]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from prober.contract import Attempt, Family, Io, Kind, Options
+from prober.contract import Attempt, Direct, Done, Family, Io, Kind, Options
 from prober.deadline import StallMeter
 from prober.failures import Failure, Operation
 from prober.logs import OncePerCause
@@ -41,6 +41,23 @@ async def fake_probe(options: FakeOptions, attempt: Attempt, io: Io) -> None:
         await asyncio.sleep(1000)
 
 
+def fake_direct(options: FakeOptions, _io: Io) -> Direct | None:
+    """The same without a task; `mood` "task" wants one."""
+    if options.mood == "task":
+        return None
+
+    def begin(attempt: Attempt, done: Done) -> Callable[[], None]:
+        attempt.operation = Operation.RECEIVE
+        if options.mood == "refused":
+            attempt.fail(Failure.REFUSED, operation=Operation.CONNECT)
+        if options.mood == "defect":
+            raise ZeroDivisionError(options.host)
+        timer = asyncio.get_running_loop().call_later(options.seconds, done, None)
+        return timer.cancel
+
+    return begin
+
+
 KINDS = {
     name: Kind(
         name=name,
@@ -51,9 +68,10 @@ KINDS = {
         phases=(),
         facts=(),
         packets=lambda options: int(options.packets),
-        holds_descriptor=name == "holder",
+        holds_descriptor=name in ("holder", "direct"),
+        direct=fake_direct if name == "direct" else None,
     )
-    for name in ("fake", "holder")
+    for name in ("fake", "holder", "direct")
 }
 
 
@@ -86,6 +104,8 @@ def bench(
     sinks: Iterable[Callable[[Observation], None]] = (),
     stagger: float = 0.0,
     listener: Listener | None = None,
+    tick_seconds: float = 0.0,
+    after_tick: Callable[[float], None] | None = None,
 ) -> Bench:
     meter = StallMeter()
     meter.start()
@@ -100,12 +120,69 @@ def bench(
         sinks=(*sinks, seen.append),
         stagger=stagger,
         listener=listener,
+        tick_seconds=tick_seconds,
+        after_tick=after_tick,
     )
     made = Bench(loop, clock, runner, meter, seen)
     runner.figures.lateness = made.lateness.append
     runner.update(checks)
     runner.start()
     return made
+
+
+@pytest.mark.parametrize("mood", ["fine", "task", "refused", "defect"])
+def test_a_probe_without_a_task_is_seen_like_any_other(mood: str) -> None:
+    async def scenario(loop: VirtualLoop, clock: VirtualClock) -> None:
+        made = bench(loop, clock, [check("t", kind="direct", mood=mood, seconds=0.5)], concurrency=1)
+        await asyncio.sleep(30)
+        failures = {"refused": Failure.REFUSED, "defect": Failure.INTERNAL_ERROR}
+        assert {(one.success, one.failure) for one in made.seen} == {(mood in ("fine", "task"), failures.get(mood))}
+        assert len(made.seen) >= 3
+        assert made.runner.figures.in_flight == 0
+        assert made.runner.figures.skipped["previous_round_running"] == 0
+        assert made.runner.figures.exceptions["direct"] == (len(made.seen) if mood == "defect" else 0)
+        await made.runner.stop()
+
+    on_virtual_time(scenario)
+
+
+def test_probes_without_a_task_share_the_places_and_fail_at_once_in_any_number() -> None:
+    async def scenario(loop: VirtualLoop, clock: VirtualClock) -> None:
+        slow = [check(f"slow{n}", kind="direct", seconds=1.0) for n in range(20)]
+        broken = [check(f"broken{n}", kind="direct", mood="refused") for n in range(2_000)]
+        made = bench(loop, clock, [*slow, *broken], concurrency=1)
+        await asyncio.sleep(40)
+        assert len({one.check.key for one in made.seen}) == 2_020
+        await made.runner.stop()
+
+    on_virtual_time(scenario)
+
+
+def test_stopping_gives_up_a_probe_without_a_task() -> None:
+    async def scenario(loop: VirtualLoop, clock: VirtualClock) -> None:
+        made = bench(loop, clock, [check("t", kind="direct", seconds=200.0)])
+        await asyncio.sleep(15)
+        assert made.runner.figures.in_flight == 1
+        await made.runner.stop()
+        assert made.runner.figures.in_flight == 0
+        assert not made.seen
+        await asyncio.sleep(300)
+        assert not made.seen
+
+    on_virtual_time(scenario)
+
+
+def test_starts_come_in_batches_and_no_later_than_a_tick() -> None:
+    async def scenario(loop: VirtualLoop, clock: VirtualClock) -> None:
+        pauses: list[float] = []
+        made = bench(loop, clock, [check(f"t{n}") for n in range(1_000)], tick_seconds=0.1, after_tick=pauses.append)
+        await asyncio.sleep(20)
+        assert 0.05 < max(made.lateness) < 0.11
+        assert len(pauses) <= 205
+        assert min(pauses[1:-1]) > 0.09
+        await made.runner.stop()
+
+    on_virtual_time(scenario)
 
 
 def test_rounds_lie_on_the_grid_and_the_first_is_early() -> None:
