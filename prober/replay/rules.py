@@ -15,10 +15,10 @@ from typing import Final
 
 from prober.config.worlds import World
 from prober.judge.records import Scope
-from prober.metrics import label
 from prober.replay.scrape import CLOSE_SCRAPES, KEEP_SCRAPES, LEADING, SCRAPE_SECONDS, Change, Tape
 from prober.replay.spool import Spool
 from prober.scopes import scope_labels
+from prober.textformat import label
 
 FORGET_SECONDS: Final = 604_800.0
 BLIP_SECONDS: Final = 60.0

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from prober.metrics import Labels
+from prober.textformat import Labels
 
 BUFFERED_MAX: Final = 200_000
 """Samples that wait in memory: 16 octets each."""

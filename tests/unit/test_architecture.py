@@ -27,6 +27,8 @@ BESIDE = {
     "deadline": "schedule",
     "logs": "schedule",
     "selfmetrics": "metrics",
+    "textformat": "schedule",
+    "shard": "schedule",
     "ledger_cli": "api",
     "live": "metrics",
     "once": "web",
