@@ -13,7 +13,7 @@ OR_NONE := || [ $$? -eq 5 ]
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test soak evaluate check lint format docs venv clean
+.PHONY: help run test soak evaluate bench check lint format docs venv clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,10 @@ soak: $(VENV)/.dev ## run the tests that take longer than CI should
 
 evaluate: $(VENV)/.dev ## try the judgement on known truths, write docs/evaluation.md (long; ARGS=--quick takes a minute)
 	@$(BIN)/python -m tests.evaluate $(ARGS)
+
+bench: $(VENV)/.dev ## what a probe costs, beside the peers; writes docs/performance.md (root, 25 minutes; ARGS=--quick takes two)
+	@bash .ci/packages
+	@$(BIN)/python -m tests.bench $(ARGS)
 
 check: lint test ## format, lint, types and tests: what CI runs
 

@@ -20,7 +20,8 @@ from prober.blackbox.kind import KINDS
 from prober.blackbox.modules import Modules
 from prober.clock import SystemClock
 from prober.config import Config, ConfigError
-from prober.config.settings import ProbeEndpoint
+from prober.config.apart import load_beside
+from prober.config.settings import ProbeEndpoint, Settings
 from prober.contract import Io
 from prober.deadline import StallMeter
 from prober.failures import Failure, Operation
@@ -83,10 +84,11 @@ async def open_io(contact: str | None, permit: Callable[[str], bool]) -> AsyncIt
 class Agent:
     """A running agent.
 
-    `load` reads all files anew; it is called in a thread, may take its time, and raises ConfigError.
+    `load` reads all files anew, the targets by what it is given for that; it is called in a thread, may take its time,
+    and raises ConfigError.
     """
 
-    def __init__(self, loaded: Loaded, load: Callable[[], Loaded]) -> None:
+    def __init__(self, loaded: Loaded, load: Callable[[Callable[[Settings], Config]], Loaded]) -> None:
         self._loaded = loaded
         self._load = load
         self._stop = asyncio.Event()
@@ -118,6 +120,9 @@ class Agent:
         clock, meter = SystemClock(), StallMeter()
         more_descriptors()
         async with AsyncExitStack() as stack:
+            # What is built now lives as long as the agent: no use in looking through it again and again.
+            gc.disable()
+            stack.callback(gc.enable)
             judging = self._judging = await self._open_judging(stack, clock)
             io, pinger = await stack.enter_async_context(open_io(settings.contact, self._permits))
             runner = self._runner = Runner(
@@ -154,9 +159,8 @@ class Agent:
             runner.update(_checks(config), _reference_checks(config))
             if any(check.kind == "icmp" for check in (*_checks(config), *_reference_checks(config))):
                 pinger.try_open()
-            # What was built by now lives as long as the agent: the collector need not look at it again and again.
-            gc.collect()
             gc.freeze()
+            gc.enable()
             # A full collection walks through the state of all checks, a tenth of a second for thousands of them, and
             # finds next to nothing: the young generations catch what is dropped. Once in hours is enough.
             gc.set_threshold(10_000, 20, 1_000)
@@ -180,7 +184,7 @@ class Agent:
         assert self._endpoint is not None
         async with self._reloading:
             try:
-                loaded = await asyncio.to_thread(self._load)
+                loaded = await asyncio.to_thread(self._load, partial(load_beside, self._loaded.config))
             except ConfigError as error:
                 self.figures.successful = False
                 for problem in error.problems:
@@ -189,15 +193,19 @@ class Agent:
             for key in FIXED_WHILE_RUNNING:
                 if getattr(loaded.config.settings, key) != getattr(self._loaded.config.settings, key):
                     log.warning("this setting changes with a restart only", extra={"setting": key})
+            config, references = loaded.config, trusted_references(loaded.config)
+            # Both take time with many checks and change nothing yet: the loop goes on meanwhile.
+            states = await asyncio.to_thread(self.state.prepared, config.entities)
+            watch = await asyncio.to_thread(self._judging.prepared, config.entities, references)
             self._loaded = loaded
-            config = loaded.config
             self._took(loaded, SystemClock().utc())
-            self.state.replace(config.entities)
+            if config.entities is not self.state.entities:
+                self.state.replace(config.entities, states)
             self._changes.keep(check.key for check in _checks(config))
             limits = config.settings.limits
             self._budgets.change(limits.packets_per_second, limits.per_prefix_per_second)
             self._runner.update(_checks(config), _reference_checks(config), limits.concurrency)
-            self._judging.reconfigure(config.entities, trusted_references(config))
+            self._judging.reconfigure(config.entities, references, watch)
             self._endpoint.change(config.settings.probe_endpoint, loaded.modules)
             self._web.connections_max = _connections(config.settings.probe_endpoint)
             await self._web.replace(loaded.web)

@@ -25,6 +25,7 @@ from prober.commands.options import (
     USAGE,
     DurationType,
     ListenType,
+    ShardType,
     TimeType,
     complete_scopes,
     complete_targets,
@@ -33,7 +34,17 @@ from prober.commands.options import (
     print_json,
 )
 from prober.commands.status import status
-from prober.config import Config, ConfigError, Problem, Settings, check_files, json_schema, load, load_settings
+from prober.config import (
+    Config,
+    ConfigError,
+    Problem,
+    Settings,
+    check_files,
+    json_schema,
+    load,
+    load_settings,
+    load_targets,
+)
 from prober.config.schema import SchemaKind
 from prober.config.settings import allowing
 from prober.duration import format_duration
@@ -42,6 +53,7 @@ from prober.judge.records import Scope
 from prober.logs import logging_to
 from prober.printable import printable
 from prober.probes import PROBES
+from prober.shard import SHARDS_MAX, Shard, part
 
 if TYPE_CHECKING:
     from prober.app import Loaded
@@ -76,6 +88,7 @@ for _command in (status, note, completion):
 @click.option("--data-dir", type=click.Path(path_type=Path), help="directory of the ledger  [default: data]")
 @click.option("--blackbox", type=click.Path(path_type=Path), help="blackbox.yml: modules for /probe and checks")
 @click.option("--allow", multiple=True, help="name, .suffix, prefix or `public` that /probe may probe: turns it on")
+@click.option("--shard", type=ShardType(), help="watch this part of the entities: 1/4 is the first of four agents")
 @click.option("--log-format", type=click.Choice(["logfmt", "json"]), help="[default: logfmt]")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="[default: info]")
 @click.option("--plain", is_flag=True, help="log lines instead of the live table, also in a terminal")
@@ -86,6 +99,7 @@ def run(
     data_dir: Path | None,
     blackbox: Path | None,
     allow: tuple[str, ...],
+    shard: Shard | None,
     log_format: str | None,
     log_level: str | None,
     plain: bool,
@@ -98,13 +112,16 @@ def run(
     With --blackbox (or blackbox: in the settings) it takes blackbox_exporter's place: alone if no targets are named,
     else beside its own checks. /probe serves what the settings or --allow let it probe.
 
+    With --shard several agents divide the entities among them, each with a --listen and a --data-dir of its own. An
+    entity is judged as a whole and so is never divided; `prober check --shards 4 FILES` shows who has how much.
+
     \b
     prober run my-targets.yml --data-dir /var/lib/prober
     prober run --config prober.yml --listen 127.0.0.1:9912 --plain
     prober run --blackbox blackbox.yml --allow .example.org
     """
 
-    def read() -> Loaded:
+    def read(load: Callable[[Settings], Config] = load) -> Loaded:
         settings = load_settings(config)
         update: dict[str, Any] = {}
         if targets:
@@ -124,7 +141,10 @@ def run(
             settings = settings.model_copy(update={"targets": ()})  # blackbox_exporter has none either
         web_file = settings.web.config_file
         web = read_web_config(web_file) if web_file is not None else WebConfig()
-        return Loaded(load(settings), web, modules_of(settings, config))
+        loaded = load(settings)
+        if shard is not None:
+            loaded = replace(loaded, entities=part(loaded.entities, shard))
+        return Loaded(loaded, web, modules_of(settings, config))
 
     from prober.app import Loaded
     from prober.blackbox.loaded import modules_of
@@ -135,7 +155,7 @@ def run(
     asyncio.run(_run(loaded, read, terminal))
 
 
-async def _run(loaded: Loaded, read: Callable[[], Loaded], terminal: bool) -> None:
+async def _run(loaded: Loaded, read: Callable[[Callable[[Settings], Config]], Loaded], terminal: bool) -> None:
     from prober.app import Agent, CannotStart
     from prober.live import AboveTable, LiveTable
 
@@ -162,8 +182,9 @@ async def _run(loaded: Loaded, read: Callable[[], Loaded], terminal: bool) -> No
 @cli.command(context_settings=CONTEXT, short_help="Validate files before the agent sees them.")
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--schema", type=click.Choice(get_args(SchemaKind)), help="print a JSON schema and end")
+@click.option("--shards", type=click.IntRange(1, SHARDS_MAX), help="show what each of so many agents would watch")
 @click.option("--json", "as_json", is_flag=True, help="print the result as JSON")
-def check(files: tuple[Path, ...], schema: Any, as_json: bool) -> None:
+def check(files: tuple[Path, ...], schema: Any, shards: int | None, as_json: bool) -> None:
     """Validate FILES: settings, targets, references and worlds, whatever they are called.
 
     Each problem is one line: file, line, key, what is wrong and what to do. Exit 0: all fine; 2: problems.
@@ -181,12 +202,14 @@ def check(files: tuple[Path, ...], schema: Any, as_json: bool) -> None:
         raise click.UsageError("give at least one file to check, or --schema")
     result = check_files(files)
     result = replace(result, problems=result.problems + tuple(_problems_of_web(result.summaries)))
+    parts = _parts(result.summaries, shards) if shards is not None and not result.problems else []
     if as_json:
         problems = [
             {"file": p.file, "line": p.line, "key": p.key, "message": p.message, "code": p.code}
             for p in result.problems
         ]
-        print_json({"problems": problems, "files": [_summary_json(summary) for summary in result.summaries]})
+        found = {"problems": problems, "files": [_summary_json(summary) for summary in result.summaries]}
+        print_json(found | ({"shards": parts} if shards is not None else {}))
     else:
         for problem in result.problems:
             click.echo(str(problem), err=True)
@@ -194,8 +217,26 @@ def check(files: tuple[Path, ...], schema: Any, as_json: bool) -> None:
             click.echo(printable(_summary_text(summary)))
             for remark in summary.remarks:
                 click.echo(printable(f"{summary.file}: remark: {remark}"))
+        for one in parts:
+            counts = f"{one['entities']} entities, {one['targets']} targets, {one['checks']} checks"
+            click.echo(f"shard {one['shard']}: {counts}" if one["entities"] else f"shard {one['shard']}: nothing")
     if result.problems:
         sys.exit(USAGE)
+
+
+def _parts(summaries: Iterable[Any], shards: int) -> list[dict[str, Any]]:
+    """What each of so many agents would watch of these files."""
+    entities = list(load_targets([Path(one.file) for one in summaries if one.kind == "targets"]))
+    for one in summaries:
+        if one.kind == "settings":
+            entities += load(load_settings(Path(one.file))).entities
+    found = []
+    for number in range(1, shards + 1):
+        mine = part(entities, Shard(number, shards))
+        targets = [target for entity in mine for target in entity.targets]
+        checks = sum(len(target.checks) for target in targets)
+        found.append({"shard": f"{number}/{shards}", "entities": len(mine), "targets": len(targets), "checks": checks})
+    return found
 
 
 def _problems_of_web(summaries: Iterable[Any]) -> Iterator[Problem]:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import partial
 from ipaddress import ip_address
 from math import inf
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 from prober.clock import Clock, Timer
 from prober.contract import Kind
@@ -35,6 +35,7 @@ from prober.judge.records import (
     Settings,
     StateChanged,
 )
+from prober.judge.watch import Watch
 from prober.ledger import Ledger
 from prober.model import Check, Entity, Observation, Reference
 
@@ -192,18 +193,28 @@ class Judging:
         self.write_snapshot()
         self.write_heartbeat()
 
-    def reconfigure(self, entities: Iterable[Entity], references: Iterable[Reference]) -> None:
+    def prepared(self, entities: Iterable[Entity], references: Iterable[Reference]) -> Watch:
+        """What `reconfigure` is to be given. May be called in a thread."""
+        references = tuple(references)
+        return self.judge.prepared(entities, references, named_references(references, self._kinds))
+
+    def reconfigure(
+        self, entities: Iterable[Entity], references: Iterable[Reference], prepared: Watch | None = None
+    ) -> None:
         """Take new targets; what an open outage becomes is said in `Judge.reconfigure`."""
         now = self._clock.now()
         references = tuple(references)
         self.judge.watch.named = named_references(references, self._kinds)
-        self.judge.reconfigure(entities, references, now)
+        before = self.judge.watch
+        self.judge.reconfigure(entities, references, now, prepared)
         self._decide()
         self._stir()
-        self.ledger.track(self.judge.states(), now)
-        current = {(state.scope, state.name) for state in self.judge.states()}
-        self.shown = {key: state for key, state in self.shown.items() if key in current}
-        self._show_all()
+        gone = before.without(self.judge.watch)
+        fresh = self.judge.states(fresh=True)
+        self.ledger.retrack(fresh, gone, now)
+        for scope, name in gone:
+            self.shown.pop((cast(Scope, scope), name), None)
+        self._show(fresh)
 
     # -- a listener of the runner --------------------------------------------------------------------------------------
 

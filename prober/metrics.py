@@ -6,54 +6,20 @@ where it has one. The tables below are the whole list; a test compares it with d
 
 from __future__ import annotations
 
-import asyncio
-import math
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from ipaddress import ip_address
-from typing import Final, Literal, TypeAlias
+from typing import Final
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
 
 from prober.contract import FactSpec, Kind
-from prober.model import Target
-from prober.printable import printable
+from prober.model import Entity, Observation, Target
 from prober.state import LOSS_WINDOW, CheckState, State
+from prober.textformat import BLOCK, MEASURED, MOMENT, Column, Family, Labels, Rows, Values, Writer, label, number
 
-SLICE: Final = 250
-"""Checks that are rendered before the loop gets its turn again; about 2 ms."""
-
-Labels: TypeAlias = str  # rendered and escaped, each with a comma behind it
-Row: TypeAlias = tuple[CheckState, Labels]
-Type: TypeAlias = Literal["gauge", "counter"]
-
-
-@dataclass(frozen=True, slots=True)
-class Family:
-    """A metric with series per check (or target). `read` gives further labels and values, or nothing."""
-
-    name: str
-    type: Type
-    help: str
-    read: Callable[[CheckState], Iterable[tuple[Labels, float]]]
-
-
-def label(name: str, value: str) -> Labels:
-    """A rendered label. Control characters are made visible, so that hostile text stays on its line."""
-    escaped = printable(value).replace("\\", "\\\\").replace('"', '\\"')
-    return f'{name}="{escaped}",'
-
-
-def number(value: float) -> str:
-    """A value as the text format wants it: the shortest form that reads back the same (also NaN, +Inf and -Inf)."""
-    if value == math.inf:
-        return "+Inf"
-    if value == -math.inf:
-        return "-Inf"
-    if value != value:
-        return "NaN"
-    return repr(int(value)) if value == int(value) and abs(value) < 1e15 else repr(value)
+CheckFamily = Family[CheckState]
 
 
 def fnv1a_32(data: bytes) -> int:
@@ -67,57 +33,36 @@ def fnv1a_32(data: bytes) -> int:
 # -- reading the state -------------------------------------------------------------------------------------------------
 
 
-def _success(state: CheckState) -> Iterable[tuple[Labels, float]]:
-    return () if state.last is None else (("", 1.0 if state.last.success else 0.0),)
+def _plain(values: Callable[[Sequence[CheckState]], Values], form: str = "") -> tuple[Column[CheckState], ...]:
+    return (Column("", values, form),)
 
 
-def _duration(state: CheckState) -> Iterable[tuple[Labels, float]]:
-    return () if state.last is None else (("", state.last.duration_seconds),)
+def _of_last(read: Callable[[Observation], float | None], form: str = "") -> tuple[Column[CheckState], ...]:
+    return _plain(lambda states: [None if (last := s.last) is None else read(last) for s in states], form)
 
 
-def _timeout(state: CheckState) -> Iterable[tuple[Labels, float]]:
-    return () if state.last is None else (("", state.check.timeout_seconds),)
+@lru_cache(maxsize=65_536)  # addresses seldom change, and a hash in Python takes longer than all else of a line
+def _hash_of(address: str) -> float:
+    return float(fnv1a_32(ip_address(address.partition("%")[0]).packed))
 
 
-def _last_run(state: CheckState) -> Iterable[tuple[Labels, float]]:
-    return () if state.last is None else (("", state.last.utc),)
+def _ip_protocol(last: Observation) -> float | None:
+    if last.address is None:
+        return None
+    return 6.0 if ":" in last.address else 4.0
 
 
-def _lookup(state: CheckState) -> Iterable[tuple[Labels, float]]:
-    seconds = None if state.last is None else state.last.phases.get("resolve")
-    return () if seconds is None else (("", seconds),)
+def _ip_addr_hash(last: Observation) -> float | None:
+    return None if last.address is None else _hash_of(last.address)
 
 
-def _ip_protocol(state: CheckState) -> Iterable[tuple[Labels, float]]:
-    if state.last is None or state.last.address is None:
-        return ()
-    return (("", 6.0 if ":" in state.last.address else 4.0),)
-
-
-def _ip_addr_hash(state: CheckState) -> Iterable[tuple[Labels, float]]:
-    if state.last is None or state.last.address is None:
-        return ()
-    return (("", float(fnv1a_32(ip_address(state.last.address.partition("%")[0]).packed))),)
-
-
-def _probes(state: CheckState) -> Iterable[tuple[Labels, float]]:
-    return (("", float(state.probes)),)
+@lru_cache(maxsize=4096)  # two closed vocabularies
+def _cause(operation: str, failure: str) -> Labels:
+    return label("operation", operation) + label("failure", failure)
 
 
 def _failures(state: CheckState) -> Iterable[tuple[Labels, float]]:
-    return [
-        (label("operation", operation) + label("failure", failure), float(count))
-        for (operation, failure), count in state.failures.items()
-    ]
-
-
-def _loss(state: CheckState) -> Iterable[tuple[Labels, float]]:
-    ratio = state.loss_ratio
-    return () if ratio is None else (("", ratio),)
-
-
-def _certificate(state: CheckState) -> Iterable[tuple[Labels, float]]:
-    return () if state.certificate_expiry is None else (("", state.certificate_expiry),)
+    return [(_cause(*cause), float(count)) for cause, count in state.failures.items()]
 
 
 def _target_info(state: CheckState) -> Iterable[tuple[Labels, float]]:
@@ -138,33 +83,80 @@ def target_labels(state: CheckState) -> Labels:
     return "".join(label(name, value) for name, value in pairs.items() if value)
 
 
-CHECK_FAMILIES: Final[tuple[Family, ...]] = (
-    Family("probe_success", "gauge", "Whether the last probe succeeded", _success),
-    Family("probe_duration_seconds", "gauge", "How long the last probe took", _duration),
-    Family("probe_timeout_seconds", "gauge", "How long a probe may take", _timeout),
-    Family("probe_dns_lookup_time_seconds", "gauge", "How long the last probe took to find the address", _lookup),
-    Family("probe_ip_protocol", "gauge", "IP version of the last probe: 4 or 6", _ip_protocol),
+CHECK_FAMILIES: Final[tuple[CheckFamily, ...]] = (
     Family(
-        "probe_ip_addr_hash", "gauge", "Hash (FNV-1a) of the address that was probed last: tells changes", _ip_addr_hash
+        "probe_success",
+        "gauge",
+        "Whether the last probe succeeded",
+        _plain(lambda states: [None if (last := s.last) is None else 1.0 if last.success else 0.0 for s in states]),
     ),
-    Family("prober_probes_total", "counter", "Probes that were made", _probes),
-    Family("prober_probe_failures_total", "counter", "Failed probes, by what failed (operation) and how", _failures),
-    Family("prober_check_last_run_timestamp_seconds", "gauge", "When the last probe was sent", _last_run),
-    Family("prober_loss_ratio", "gauge", f"Share of the last {LOSS_WINDOW} regular probes that failed", _loss),
+    Family(
+        "probe_duration_seconds",
+        "gauge",
+        "How long the last probe took",
+        _of_last(lambda last: last.duration_seconds, MEASURED),
+        steady=False,
+    ),
+    Family(
+        "probe_timeout_seconds",
+        "gauge",
+        "How long a probe may take",
+        _plain(lambda states: [None if s.last is None else s.check.timeout_seconds for s in states]),
+    ),
+    Family(
+        "probe_dns_lookup_time_seconds",
+        "gauge",
+        "How long the last probe took to find the address",
+        _of_last(lambda last: last.phases.get("resolve"), MEASURED),
+        steady=False,
+    ),
+    Family("probe_ip_protocol", "gauge", "IP version of the last probe: 4 or 6", _of_last(_ip_protocol)),
+    Family(
+        "probe_ip_addr_hash",
+        "gauge",
+        "Hash (FNV-1a) of the address that was probed last: tells changes",
+        _of_last(_ip_addr_hash),
+    ),
+    Family(
+        "prober_probes_total",
+        "counter",
+        "Probes that were made",
+        _plain(lambda states: [float(s.probes) for s in states]),
+        steady=False,
+    ),
+    Family(
+        "prober_probe_failures_total",
+        "counter",
+        "Failed probes, by what failed (operation) and how",
+        pairs=_failures,
+    ),
+    Family(
+        "prober_check_last_run_timestamp_seconds",
+        "gauge",
+        "When the last probe was sent",
+        _of_last(lambda last: last.utc, MOMENT),
+        steady=False,
+    ),
+    Family(
+        "prober_loss_ratio",
+        "gauge",
+        f"Share of the last {LOSS_WINDOW} regular probes that failed",
+        _plain(lambda states: [s.loss_ratio for s in states]),
+    ),
     Family(
         "prober_certificate_expiry_timestamp_seconds",
         "gauge",
         "When the first certificate of the presented chain expires; held while the probe fails",
-        _certificate,
+        _plain(lambda states: [s.certificate_expiry for s in states]),
     ),
 )
 
-TARGET_FAMILIES: Final[tuple[Family, ...]] = (
-    Family("prober_target_info", "gauge", "What is known of a target from its file", _target_info),
+TARGET_FAMILIES: Final[tuple[CheckFamily, ...]] = (
+    Family("prober_target_info", "gauge", "What is known of a target from its file", pairs=_target_info, fixed=True),
 )
 
 
-def kind_families(kinds: Mapping[str, Kind]) -> Iterator[tuple[str, Family]]:
+def kind_families(kinds: Mapping[str, Kind]) -> Iterator[tuple[str, CheckFamily]]:
     """The families that each kind brings: its phases and its facts."""
     for kind in kinds.values():
         yield kind.name, _phase_family(kind)
@@ -172,30 +164,55 @@ def kind_families(kinds: Mapping[str, Kind]) -> Iterator[tuple[str, Family]]:
             yield kind.name, _fact_family(spec)
 
 
-def _phase_family(kind: Kind) -> Family:
-    rendered = {name: label("phase", name) for name in kind.phases}
+def _phase_family(kind: Kind) -> CheckFamily:
+    def column(name: str) -> Column[CheckState]:
+        def values(states: Sequence[CheckState]) -> Values:
+            return [None if (last := s.last) is None else last.phases.get(name) for s in states]
+
+        return Column(label("phase", name), values, MEASURED)
+
+    text = f"How long each phase of the last {kind.name} probe took"
+    return Family(kind.phase_metric, "gauge", text, tuple(map(column, kind.phases)), steady=False)
+
+
+def _fact_family(spec: FactSpec) -> CheckFamily:
+    key, name = spec.key, spec.label
+    if name is None:
+
+        def values(states: Sequence[CheckState]) -> Values:
+            found = [None if (last := s.last) is None else last.facts.get(key) for s in states]
+            return [None if value is None else float(value) for value in found]
+
+        return Family(spec.metric, "gauge", spec.help, (Column("", values),))
 
     def read(state: CheckState) -> Iterable[tuple[Labels, float]]:
-        if state.last is None:
-            return ()
-        return [(rendered[name], seconds) for name, seconds in state.last.phases.items() if name in rendered]
+        value = None if state.last is None else state.last.facts.get(key)
+        return () if value is None else ((label(name, str(value)), 1.0),)
 
-    return Family(kind.phase_metric, "gauge", f"How long each phase of the last {kind.name} probe took", read)
-
-
-def _fact_family(spec: FactSpec) -> Family:
-    def read(state: CheckState) -> Iterable[tuple[Labels, float]]:
-        value = None if state.last is None else state.last.facts.get(spec.key)
-        if value is None:
-            return ()
-        if spec.label is not None:
-            return ((label(spec.label, str(value)), 1.0),)
-        return (("", float(value)),)
-
-    return Family(spec.metric, "gauge", spec.help, read)
+    return Family(spec.metric, "gauge", spec.help, pairs=read)
 
 
 # -- rendering ---------------------------------------------------------------------------------------------------------
+
+
+class _Layout:
+    """The rows of one configuration, by what is said of them."""
+
+    def __init__(self) -> None:
+        self.checks: Rows[CheckState] = Rows()
+        self.by_kind: dict[str, Rows[CheckState]] = {}
+        self.targets: Rows[CheckState] = Rows()
+        self._known: set[str] = set()
+
+    def add(self, state: CheckState, vantage: Labels) -> None:
+        check = state.check
+        common = vantage + label("target", check.target)
+        own = common + label("check", check.name) + label("kind", check.kind)
+        self.checks.append(state, own)
+        self.by_kind.setdefault(check.kind, Rows()).append(state, own)
+        if check.target not in self._known:
+            self._known.add(check.target)
+            self.targets.append(state, common)
 
 
 class Exposition:
@@ -207,46 +224,52 @@ class Exposition:
         state: State,
         kinds: Mapping[str, Kind],
         registry: CollectorRegistry,
-        further: Callable[[], AsyncIterator[bytes]] | None = None,
+        further: Callable[[Writer], AsyncIterator[bytes]] | None = None,
     ) -> None:
         self._vantage = label("vantage", vantage)
         self._state = state
         self._registry = registry
         self._further = further
         # A metric that several kinds share (a certificate's expiry) is one family.
-        families: dict[str, tuple[Family, dict[str, Family]]] = {}
+        self._by_kind: dict[str, list[tuple[str, CheckFamily]]] = {}
         for kind, family in kind_families(kinds):
-            families.setdefault(family.name, (family, {}))[1][kind] = family
-        self._by_kind = [(_joined(first, readers), tuple(readers)) for first, readers in families.values()]
+            self._by_kind.setdefault(family.name, []).append((kind, family))
+        self._layout = _Layout()
+        self._layout_of: tuple[Entity, ...] | None = None
 
-    async def render(self) -> AsyncIterator[bytes]:
-        """The whole exposition in pieces; between two pieces the event loop has had its turn."""
-        yield "".join(self._own()).encode()
-        rows: list[Row] = []
-        rows_by_kind: dict[str, list[Row]] = {}
-        rows_by_target: dict[str, Row] = {}
-        states = list(self._state)
-        for start in range(0, len(states), SLICE):
-            for state in states[start : start + SLICE]:
-                check = state.check
-                common = self._vantage + label("target", check.target)
-                row = state, common + label("check", check.name) + label("kind", check.kind)
-                rows.append(row)
-                rows_by_kind.setdefault(check.kind, []).append(row)
-                rows_by_target.setdefault(check.target, (state, common))
-            await asyncio.sleep(0)
-        for family in CHECK_FAMILIES:
-            async for piece in _slices(family, rows):
-                yield piece
-        for family, kinds in self._by_kind:
-            async for piece in _slices(family, [row for kind in kinds for row in rows_by_kind.get(kind, ())]):
-                yield piece
-        for family in TARGET_FAMILIES:
-            async for piece in _slices(family, list(rows_by_target.values())):
+    async def render(self, gzip: bool = False) -> AsyncGenerator[bytes, None]:
+        """The whole exposition in pieces, as text or as gzip; between pieces the event loop has had its turn."""
+        writer = Writer(gzip)
+        yield writer.begin()
+        yield writer.plain("".join(self._own()).encode())
+        layout = await self._laid_out(writer)
+        parts: list[tuple[tuple[CheckFamily, Rows[CheckState]], ...]] = [
+            *(((family, layout.checks),) for family in CHECK_FAMILIES),
+            *(
+                tuple((family, layout.by_kind[kind]) for kind, family in families if kind in layout.by_kind)
+                for families in self._by_kind.values()
+            ),
+            *(((family, layout.targets),) for family in TARGET_FAMILIES),
+        ]
+        for part in parts:
+            async for piece in writer.family(*part):
                 yield piece
         if self._further is not None:
-            async for piece in self._further():
+            async for piece in self._further(writer):
                 yield piece
+        yield writer.end()
+
+    async def _laid_out(self, writer: Writer) -> _Layout:
+        if self._layout_of is self._state.entities:
+            return self._layout
+        entities, layout = self._state.entities, _Layout()
+        for place, state in enumerate(list(self._state)):
+            layout.add(state, self._vantage)
+            if place % BLOCK == BLOCK - 1:
+                await writer.turns.take()
+        await writer.turns.take()
+        self._layout, self._layout_of = layout, entities
+        return layout
 
     def _own(self) -> Iterator[str]:
         """The agent's own metrics, from the registry, with the vantage on each."""
@@ -264,28 +287,3 @@ def _header(metric: Metric) -> Sequence[str]:
     kind = {"unknown": "untyped", "info": "gauge", "stateset": "gauge"}.get(metric.type, metric.type)
     text = metric.documentation.replace("\\", "\\\\").replace("\n", "\\n")
     return f"# HELP {name} {text}\n", f"# TYPE {name} {kind}\n"
-
-
-def _joined(first: Family, readers: Mapping[str, Family]) -> Family:
-    if len(readers) == 1:
-        return first
-
-    def read(state: CheckState) -> Iterable[tuple[Labels, float]]:
-        return readers[state.check.kind].read(state)
-
-    return Family(first.name, first.type, first.help, read)
-
-
-async def _slices(family: Family, rows: Sequence[Row]) -> AsyncIterator[bytes]:
-    lines = [f"# HELP {family.name} {family.help}\n# TYPE {family.name} {family.type}\n"]
-    name, read = family.name, family.read
-    found = False
-    for start in range(0, len(rows), SLICE):
-        for state, own in rows[start : start + SLICE]:
-            for further, value in read(state):
-                lines.append(f"{name}{{{(own + further)[:-1]}}} {number(value)}\n")
-                found = True
-        if found:
-            yield "".join(lines).encode()
-            lines.clear()
-        await asyncio.sleep(0)

@@ -222,9 +222,10 @@ class Runner:
         now, offset = self._clock.now(), self._anchor.offset_seconds
         entries: dict[str, _Entry] = {}
         for check in checks:
-            old = before.get(check.key)
-            if old is not None and old.check == check:
-                entries[check.key] = old
+            key = check.key
+            old = before.get(key)
+            if old is not None and (old.check is check or old.check == check):
+                entries[key] = old
                 continue
             phase = phase_seconds(check.key, check.interval_seconds, self._stagger)
             entry = _Entry(check, self._kinds[check.kind], phase, reason)

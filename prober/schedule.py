@@ -68,7 +68,9 @@ def budget_key(host: str) -> str:
     except ValueError:
         return host.lower().rstrip(".")
     # as text: the hash of a network is computed anew each time, and there is one for every probe
-    return str(ip_network((address, 24 if address.version == 4 else 48), strict=False))
+    if address.version == 4:
+        return f"{str(address).rpartition('.')[0]}.0/24"
+    return str(ip_network((address, 48), strict=False))
 
 
 @dataclass(slots=True)

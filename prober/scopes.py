@@ -2,147 +2,155 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from prober.judge.records import Outage, Scope, StateChanged, Verdict, rfc3339
 from prober.judging import Judging
-from prober.metrics import SLICE, Labels, label, number
-from prober.model import Entity, Target
+from prober.ledger.storage import PAST_SCOPES
+from prober.ledger.totals import State
+from prober.ledger.view import Count
+from prober.model import Entity
 from prober.printable import printable
+from prober.textformat import BLOCK, MOMENT, Column, Family, Labels, Rows, Values, Writer, label, number
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ScopeView:
-    """One scope, as metrics see it."""
+    """One scope, as metrics see it; brought up to date at each scrape."""
 
-    scope: Scope
-    name: str
-    labels: Labels
-    state: StateChanged | None  # None: not shown yet
-    ongoing: Outage | None
-    now: float  # Unix time
+    judging: Judging
+    key: tuple[Scope, str]
     title: str = ""
+    state: StateChanged | None = None  # None: not shown yet
+    ongoing: Outage | None = None
+    now: float = 0.0  # Unix time
 
 
-@dataclass(frozen=True, slots=True)
-class ScopeFamily:
-    """A metric with series per scope."""
-
-    name: str
-    type: str
-    help: str
-    read: Callable[[Judging, ScopeView], Iterable[tuple[Labels, float]]]
-    labels: tuple[str, ...] = ()  # that it adds to those of the scope
+ScopeFamily = Family[ScopeView]
 
 
-def _up(_judging: Judging, view: ScopeView) -> Iterable[tuple[Labels, float]]:
+def _plain(values: Callable[[Sequence[ScopeView]], Values]) -> tuple[Column[ScopeView], ...]:
+    return (Column("", values),)
+
+
+def _up(view: ScopeView) -> float | None:
     if view.state is None or view.state.up is None:
-        return ()
-    return (("", 1.0 if view.state.up else 0.0),)
+        return None
+    return 1.0 if view.state.up else 0.0
 
 
-def _observed(_judging: Judging, view: ScopeView) -> Iterable[tuple[Labels, float]]:
+def _observed(view: ScopeView) -> float:
     known = view.state is not None and view.state.verdict is not Verdict.UNKNOWN
-    return (("", 1.0 if known else 0.0),)
+    return 1.0 if known else 0.0
 
 
-def _info(_judging: Judging, view: ScopeView) -> Iterable[tuple[Labels, float]]:
+def _info(view: ScopeView) -> Iterable[tuple[Labels, float]]:
     return ((label("title", view.title), 1.0),) if view.title else ()
 
 
-def _state_seconds(judging: Judging, view: ScopeView) -> Iterable[tuple[Labels, float]]:
-    totals = judging.ledger.totals(view.scope, view.name)
-    return (
-        ('state="up",', totals.up_seconds),
-        ('state="down",', totals.down_seconds),
-        ('state="unknown",', totals.unknown_seconds),
-    )
+def _state_seconds(state: State) -> Column[ScopeView]:
+    def values(views: Sequence[ScopeView]) -> Values:
+        return views[0].judging.ledger.state_seconds([view.key for view in views], state)
+
+    return Column(label("state", state), values, MOMENT if state == "up" else "")
 
 
-def _outages(judging: Judging, view: ScopeView) -> Iterable[tuple[Labels, float]]:
-    totals = judging.ledger.totals(view.scope, view.name)
-    return (('class="outage",', float(totals.outages)), ('class="blip",', float(totals.blips)))
+def _counted(attribute: Count, labels: Labels = "") -> Column[ScopeView]:
+    def values(views: Sequence[ScopeView]) -> Values:
+        return views[0].judging.ledger.counted([view.key for view in views], attribute)
+
+    return Column(labels, values)
 
 
-def _outage_seconds_total(judging: Judging, view: ScopeView) -> Iterable[tuple[Labels, float]]:
-    return (("", judging.ledger.totals(view.scope, view.name).outage_seconds),)
+def _of_ongoing(read: Callable[[ScopeView, Outage], float]) -> tuple[Column[ScopeView], ...]:
+    return _plain(lambda views: [0.0 if (one := view.ongoing) is None else read(view, one) for view in views])
 
 
-def _outage_seconds(_judging: Judging, view: ScopeView) -> Iterable[tuple[Labels, float]]:
-    return (("", max(0.0, view.now - view.ongoing.start) if view.ongoing is not None else 0.0),)
-
-
-def _started_after(_judging: Judging, view: ScopeView) -> Iterable[tuple[Labels, float]]:
-    return (("", (view.ongoing.started_after or 0.0) if view.ongoing is not None else 0.0),)
-
-
-def _started_by(_judging: Judging, view: ScopeView) -> Iterable[tuple[Labels, float]]:
-    return (("", view.ongoing.started_by if view.ongoing is not None else 0.0),)
-
-
-def _degraded_since(_judging: Judging, view: ScopeView) -> Iterable[tuple[Labels, float]]:
-    return (("", (view.ongoing.degraded_since or 0.0) if view.ongoing is not None else 0.0),)
-
-
-def _past(bound: str) -> Callable[[Judging, ScopeView], Iterable[tuple[Labels, float]]]:
-    def read(judging: Judging, view: ScopeView) -> Iterator[tuple[Labels, float]]:
-        for outage in judging.ledger.past(view.scope, view.name):
+def _past(bound: str) -> Callable[[ScopeView], Iterable[tuple[Labels, float]]]:
+    def read(view: ScopeView) -> Iterator[tuple[Labels, float]]:
+        for outage in view.judging.ledger.past(*view.key):
             value = getattr(outage, bound)
             yield label("outage", rfc3339(outage.start) or ""), value if value is not None else 0.0
 
     return read
 
 
-def _past_seconds(judging: Judging, view: ScopeView) -> Iterator[tuple[Labels, float]]:
-    for outage in judging.ledger.past(view.scope, view.name):
+def _past_seconds(view: ScopeView) -> Iterator[tuple[Labels, float]]:
+    for outage in view.judging.ledger.past(*view.key):
         yield label("outage", rfc3339(outage.start) or ""), outage.duration_seconds or 0.0
 
 
 SCOPE_FAMILIES: Final[tuple[ScopeFamily, ...]] = (
-    ScopeFamily("prober_up", "gauge", "The last verdict: 1 up, 0 down; held while nothing is known", _up),
-    ScopeFamily("prober_observed", "gauge", "Whether anything is known now; 0 while unknown", _observed),
-    ScopeFamily(
-        "prober_scope_info", "gauge", "What a scope is called in the targets file, if it has a title", _info, ("title",)
+    Family(
+        "prober_up",
+        "gauge",
+        "The last verdict: 1 up, 0 down; held while nothing is known",
+        _plain(lambda views: [_up(view) for view in views]),
     ),
-    ScopeFamily("prober_state_seconds_total", "counter", "Time in each state", _state_seconds, ("state",)),
-    ScopeFamily("prober_outages_total", "counter", "Outages that have ended, by class", _outages, ("class",)),
-    ScopeFamily(
+    Family(
+        "prober_observed",
+        "gauge",
+        "Whether anything is known now; 0 while unknown",
+        _plain(lambda views: [_observed(view) for view in views]),
+    ),
+    Family(
+        "prober_scope_info",
+        "gauge",
+        "What a scope is called in the targets file, if it has a title",
+        pairs=_info,
+        fixed=True,
+    ),
+    Family(
+        "prober_state_seconds_total",
+        "counter",
+        "Time in each state",
+        (_state_seconds("up"), _state_seconds("down"), _state_seconds("unknown")),
+    ),
+    Family(
+        "prober_outages_total",
+        "counter",
+        "Outages that have ended, by class",
+        (_counted("outages", label("class", "outage")), _counted("blips", label("class", "blip"))),
+    ),
+    Family(
         "prober_outage_seconds_total",
         "counter",
         "Time of outages that is certain: from their latest possible start to the last failed probe",
-        _outage_seconds_total,
+        (_counted("outage_seconds"),),
     ),
-    ScopeFamily(
-        "prober_outage_seconds", "gauge", "How long the ongoing outage has lasted (headline); 0: none", _outage_seconds
+    Family(
+        "prober_outage_seconds",
+        "gauge",
+        "How long the ongoing outage has lasted (headline); 0: none",
+        _of_ongoing(lambda view, outage: max(0.0, view.now - outage.start)),
     ),
-    ScopeFamily(
+    Family(
         "prober_outage_started_after_timestamp_seconds",
         "gauge",
         "Earliest possible start of the ongoing outage; 0: none, or not known",
-        _started_after,
+        _of_ongoing(lambda _view, outage: outage.started_after or 0.0),
     ),
-    ScopeFamily(
+    Family(
         "prober_outage_started_by_timestamp_seconds",
         "gauge",
         "Latest possible start of the ongoing outage; 0: none",
-        _started_by,
+        _of_ongoing(lambda _view, outage: outage.started_by),
     ),
-    ScopeFamily(
+    Family(
         "prober_outage_degraded_since_timestamp_seconds",
         "gauge",
         "Since when loss or round trips had risen before the ongoing outage (onset progressive); 0: none, or abrupt",
-        _degraded_since,
+        _of_ongoing(lambda _view, outage: outage.degraded_since or 0.0),
     ),
     *(
-        ScopeFamily(
+        Family(
             f"prober_past_outage_{bound}_timestamp_seconds",
             "gauge",
             f"Of the newest 20 outages that have ended, of entities, networks and sites: {words}; 0: not known",
-            _past(bound),
-            ("outage",),
+            pairs=_past(bound),
         )
         for bound, words in (
             ("started_after", "earliest possible start"),
@@ -151,21 +159,26 @@ SCOPE_FAMILIES: Final[tuple[ScopeFamily, ...]] = (
             ("ended_by", "latest possible end"),
         )
     ),
-    ScopeFamily(
+    Family(
         "prober_past_outage_degraded_since_timestamp_seconds",
         "gauge",
         "Of the same outages: since when loss or round trips had risen before (onset progressive); 0: abrupt",
-        _past("degraded_since"),
-        ("outage",),
+        pairs=_past("degraded_since"),
     ),
-    ScopeFamily(
+    Family(
         "prober_past_outage_seconds",
         "gauge",
         "Of the same outages: how long it lasted (headline, from the start that the label says); 0: not known",
-        _past_seconds,
-        ("outage",),
+        pairs=_past_seconds,
     ),
 )
+
+SCOPE_LABELS: Final = {
+    "prober_scope_info": ("title",),
+    "prober_state_seconds_total": ("state",),
+    "prober_outages_total": ("class",),
+} | {family.name: ("outage",) for family in SCOPE_FAMILIES if family.name.startswith("prober_past_outage_")}
+"""What families add to the labels of the scope."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,27 +234,35 @@ NOTE_TEXT_MAX: Final = 200
 ENTITY_NETWORKS: Final = ("prober_entity_networks", "Networks of an entity, by state")
 
 
-def scope_labels(entities: Iterable[Entity]) -> dict[tuple[Scope, str], Labels]:
-    """The labels of every scope: what rules and inhibition need to tell the parts from the whole."""
-    found: dict[tuple[Scope, str], Labels] = {}
+def scope_rows(entities: Iterable[Entity]) -> Iterator[tuple[Scope, str, Labels]]:
+    """Every scope with its labels: what rules and inhibition need to tell the parts from the whole."""
 
-    def add(scope: Scope, name: str, entity: Entity, target: Target | None = None, **further: str | None) -> None:
-        pairs = {"scope": scope, "name": name, "entity": entity.name, "country": entity.country, **further}
-        if target is not None:
-            pairs |= {"network": target.network, "site": target.site, "hosted_in": target.hosted_in}
-        found[scope, name] = "".join(label(key, value) for key, value in pairs.items() if value)
+    def row(scope: Scope, name: str, common: Labels) -> tuple[Scope, str, Labels]:
+        return scope, name, f'scope="{scope}",{label("name", name)}{common}'
 
     for entity in entities:
-        add("entity", entity.name, entity)
+        common = label("entity", entity.name) + (label("country", entity.country) if entity.country else "")
+        yield row("entity", entity.name, common)
         for network in entity.networks:
-            add("network", network.name, entity, network=network.name)
+            yield row("network", network.name, common + label("network", network.name))
         for site in entity.sites:
-            add("site", site.name, entity, site=site.name)
+            yield row("site", site.name, common + label("site", site.name))
         for target in entity.targets:
-            add("target", target.name, entity, target)
+            own = common + _place_labels(target.network, target.site, target.hosted_in)
+            yield row("target", target.name, own)
             for check in target.checks:
-                add("check", check.key, entity, target)
-    return found
+                yield row("check", check.key, own)
+
+
+@lru_cache(maxsize=4096)  # many targets stand in few places
+def _place_labels(network: str | None, site: str | None, hosted_in: str | None) -> Labels:
+    pairs = {"network": network, "site": site, "hosted_in": hosted_in}
+    return "".join(label(key, value) for key, value in pairs.items() if value)
+
+
+def scope_labels(entities: Iterable[Entity]) -> dict[tuple[Scope, str], Labels]:
+    """The labels of every scope."""
+    return {(scope, name): labels for scope, name, labels in scope_rows(entities)}
 
 
 def scope_titles(entities: Iterable[Entity]) -> dict[tuple[Scope, str], str]:
@@ -251,7 +272,7 @@ def scope_titles(entities: Iterable[Entity]) -> dict[tuple[Scope, str], str]:
         found["entity", entity.name] = entity.title
         found |= {("network", network.name): network.title for network in entity.networks}
         found |= {("site", site.name): site.title for site in entity.sites}
-        found |= {("target", target.name): target.title for target in entity.targets}
+        found |= {("target", target.name): target.title for target in entity.targets if target.title}
     return found
 
 
@@ -263,37 +284,43 @@ class ScopeExposition:
         self._judging = judging
         self._entities = entities
         self._of: tuple[Entity, ...] | None = None
-        self._labels: dict[tuple[Scope, str], Labels] = {}
-        self._titles: dict[tuple[Scope, str], str] = {}
+        self._views: list[ScopeView] = []
+        self._leading: Rows[ScopeView] = Rows()
+        self._rows: Rows[ScopeView] = Rows()
 
-    async def render(self) -> AsyncIterator[bytes]:
-        """The families in pieces, each of at most SLICE scopes."""
+    async def render(self, writer: Writer) -> AsyncIterator[bytes]:
+        """The families in pieces."""
         entities = self._entities()
         if entities is not self._of:
-            self._of, self._labels, self._titles = entities, scope_labels(entities), scope_titles(entities)
-        judging = self._judging
+            await self._lay_out(entities, writer)
+        judging, views, rows, leading = self._judging, self._views, self._rows, self._leading
         ongoing = {(outage.scope, outage.name): outage for outage in judging.ongoing()}
         now = judging.utc()
-        views = []
-        for place, ((scope, name), labels) in enumerate(self._labels.items()):
-            state = judging.shown.get((scope, name))
-            title = self._titles.get((scope, name), "")
-            views.append(ScopeView(scope, name, self._vantage + labels, state, ongoing.get((scope, name)), now, title))
-            if place % SLICE == 0:
-                await asyncio.sleep(0)
+        for start in range(0, len(views), BLOCK):
+            shown = judging.shown
+            for view in views[start : start + BLOCK]:
+                view.state, view.ongoing, view.now = shown.get(view.key), ongoing.get(view.key), now
+            await writer.turns.take()
         for family in SCOPE_FAMILIES:
-            lines = [f"# HELP {family.name} {family.help}\n# TYPE {family.name} {family.type}\n"]
-            found = False
-            for start in range(0, len(views), SLICE):
-                for view in views[start : start + SLICE]:
-                    for further, value in family.read(judging, view):
-                        lines.append(f"{family.name}{{{(view.labels + further)[:-1]}}} {number(value)}\n")
-                        found = True
-                if found:
-                    yield "".join(lines).encode()
-                    lines.clear()
-                await asyncio.sleep(0)
-        yield "".join((*self._networks(entities), *self._vantage_lines(), *self._notes())).encode()
+            # Of a scope of another sort there is no past in the ledger's view.
+            of = leading if family.name.startswith("prober_past_") else rows
+            async for piece in writer.family((family, of)):
+                yield piece
+        rest = "".join((*self._networks(entities), *self._vantage_lines(), *self._notes()))
+        yield writer.plain(rest.encode())
+
+    async def _lay_out(self, entities: tuple[Entity, ...], writer: Writer) -> None:
+        titles = scope_titles(entities)
+        views, rows, leading = [], Rows[ScopeView](), Rows[ScopeView]()
+        for number_, (scope, name, own) in enumerate(scope_rows(entities)):
+            view = ScopeView(self._judging, (scope, name), titles.get((scope, name), ""))
+            views.append(view)
+            rows.append(view, self._vantage + own)
+            if scope in PAST_SCOPES:
+                leading.append(view, self._vantage + own)
+            if number_ % BLOCK == 0:
+                await writer.turns.take()
+        self._of, self._views, self._rows, self._leading = entities, views, rows, leading
 
     def _vantage_lines(self) -> Iterator[str]:
         for family in VANTAGE_FAMILIES:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 from prober.failures import Failure, Operation
 from prober.model import Check, Entity, Observation, Target
@@ -51,6 +51,13 @@ class CheckState:
         return self.recent.count(False) / len(self.recent) if self.recent else None
 
 
+class Prepared(NamedTuple):
+    """The checks of a new configuration, and which of them go on from which of the old one."""
+
+    checks: dict[str, CheckState]
+    continued: list[tuple[CheckState, CheckState]]
+
+
 class State:
     """All checks, in the order of the files. `observe` is a sink of the runner."""
 
@@ -59,20 +66,30 @@ class State:
         self.entities: tuple[Entity, ...] = ()
         self.replace(entities)
 
-    def replace(self, entities: Iterable[Entity]) -> None:
-        """Take a new configuration. Counters of a check go on as long as its key and kind stay."""
+    def replace(self, entities: Iterable[Entity], prepared: Prepared | None = None) -> None:
+        """Take a new configuration, as it was prepared. Counters of a check go on as long as its key and kind stay."""
         self.entities = tuple(entities)
+        prepared = prepared or self.prepared(self.entities)
+        for fresh, old in prepared.continued:
+            for name in ("last", "probes", "failures", "recent", "certificate_expiry"):
+                setattr(fresh, name, getattr(old, name))
+        self._checks = prepared.checks
+
+    def prepared(self, entities: Iterable[Entity]) -> Prepared:
+        """What `replace` is to be given. With thousands of checks it takes long, and may be made in a thread."""
         checks: dict[str, CheckState] = {}
-        for entity in self.entities:
+        continued = []
+        for entity in entities:
             for target in entity.targets:
                 for check in target.checks:
-                    fresh = CheckState(entity, target, check)
                     old = self._checks.get(check.key)
+                    if old is not None and old.check is check and old.target is target and old.entity is entity:
+                        checks[check.key] = old
+                        continue
+                    fresh = checks[check.key] = CheckState(entity, target, check)
                     if old is not None and old.check.kind == check.kind:
-                        for name in ("last", "probes", "failures", "recent", "certificate_expiry"):
-                            setattr(fresh, name, getattr(old, name))
-                    checks[check.key] = fresh
-        self._checks = checks
+                        continued.append((fresh, old))
+        return Prepared(checks, continued)
 
     def observe(self, observation: Observation) -> None:
         """Take in an observation; one of a check that is no longer configured is dropped."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from prober.api import BadRequest, NotAvailable
+from prober.textformat import gzipped
 from prober.web import Attribution, Views, WebFace
 
 EXPOSITION = b"".join(b'probe_success{target="t%d"} 1\n' % n for n in range(20_000))  # 600 kB
@@ -35,7 +36,12 @@ class Agent:
     rendered: int = 0
     noted: list[dict[str, Any]] = field(default_factory=list)
 
-    async def render(self) -> AsyncIterator[bytes]:
+    async def render(self, gzip: bool = False) -> AsyncGenerator[bytes, None]:
+        async with aclosing(gzipped(self._text()) if gzip else self._text()) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def _text(self) -> AsyncGenerator[bytes, None]:
         self.rendering += 1
         try:
             if self.gate is not None:

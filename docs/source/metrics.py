@@ -13,10 +13,10 @@ from prometheus_client.metrics_core import Metric
 from prober.blackbox.kind import KINDS
 from prober.contract import Kind
 from prober.failures import Failure, Operation
-from prober.metrics import CHECK_FAMILIES, TARGET_FAMILIES, Family, kind_families
+from prober.metrics import CHECK_FAMILIES, TARGET_FAMILIES, CheckFamily, kind_families
 from prober.model import Check, Entity, Observation, Target
 from prober.runner import Figures
-from prober.scopes import ENTITY_NETWORKS, NOTES, SCOPE_FAMILIES, VANTAGE_FAMILIES
+from prober.scopes import ENTITY_NETWORKS, NOTES, SCOPE_FAMILIES, SCOPE_LABELS, VANTAGE_FAMILIES
 from prober.selfmetrics import AgentCollector, EndpointCollector, ReloadFigures, make_registry
 from prober.state import CERTIFICATE_EXPIRY, CheckState, State
 
@@ -81,7 +81,7 @@ def sample_state(kind: Kind) -> CheckState:
     return state
 
 
-def further_labels(family: Family, state: CheckState) -> tuple[str, ...]:
+def further_labels(family: CheckFamily, state: CheckState) -> tuple[str, ...]:
     """The labels that a family gives its series beside those that all have."""
     names: dict[str, None] = {}
     for labels, _value in family.read(state):
@@ -106,7 +106,7 @@ def of_targets() -> Iterator[Row]:
 def of_scopes() -> Iterator[Row]:
     """What is said of every scope."""
     for family in SCOPE_FAMILIES:
-        yield Row(family.name, family.type, family.labels, family.help)
+        yield Row(family.name, family.type, SCOPE_LABELS.get(family.name, ()), family.help)
     name, text = ENTITY_NETWORKS
     yield Row(name, "gauge", ("state",), f"{text} (labels `entity` and `state` only)")
     name, text = NOTES

@@ -18,6 +18,7 @@ from prober.config.settings import parse_listen
 from prober.duration import parse_duration
 from prober.model import Entity
 from prober.printable import printable
+from prober.shard import Shard, parse_shard
 
 T = TypeVar("T")
 
@@ -58,6 +59,20 @@ class ListenType(click.ParamType[Any]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         try:
             return parse_listen(printable(value) if isinstance(value, str) else value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class ShardType(click.ParamType[Any]):
+    """`2/4`: the second of four parts."""
+
+    name = "i/n"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, Shard):
+            return value
+        try:
+            return parse_shard(str(value))
         except ValueError as error:
             self.fail(str(error), param, ctx)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, PydanticSerializationError, to_json
 from pydantic_core.core_schema import ErrorType
 
 from prober.config.document import Document, Map, Seq, Value
@@ -59,7 +59,7 @@ def validate(
 
     def made_of(data: object) -> Model:
         if as_json:
-            return model.model_validate_json(json.dumps(data), context=given or None)
+            return model.model_validate_json(_json(data), context=given or None)
         return model.model_validate(data, context=given or None)
 
     try:
@@ -76,6 +76,13 @@ def validate(
         return made_of(data)
     except ValidationError:
         return None
+
+
+def _json(data: object) -> bytes | str:
+    try:
+        return to_json(data)  # in a fifth of the time
+    except PydanticSerializationError:  # half of a surrogate pair, which JSON has an escape for
+        return json.dumps(data)
 
 
 def _without(data: object, place: Sequence[str | int]) -> object:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Literal
 
 from prober.config.checks import CheckReader, Timing, timing_of_file
@@ -20,6 +20,7 @@ from prober.config.messages import Context, suggestion, validate
 from prober.config.problems import Code, KeyPath, Problem, quoted
 from prober.contract import Kind
 from prober.model import Check, Entity, Network, Site, Target
+from prober.net.names import address_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,9 +172,8 @@ class TargetsReader:
 
 
 def _is_outside(host: str, prefix: IPv4Network | IPv6Network) -> bool:
-    try:
-        address = ip_address(host)
-    except ValueError:
+    address = address_of(host)
+    if address is None:
         return False  # a name: only its resolution will tell
     return address not in prefix  # of the other family: outside as well
 

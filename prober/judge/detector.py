@@ -81,7 +81,6 @@ class Detector:
 
     __slots__ = (
         "asked",
-        "asks",
         "check",
         "confirm_interval",
         "down",
@@ -130,8 +129,16 @@ class Detector:
         self.end: tuple[float, float] = (-inf, -inf)  # of the last outage that closed: after, by
         self.ended_tail: list[float] = []  # its last failures
         self.ended_failures: dict[str, int] = {}
-        # What is asked of whom: a check that asks something else under the same name is another check.
-        self.asks = f"{check.kind} {check.options!r}"
+
+    @property
+    def asks(self) -> str:
+        """What is asked of whom: a check that asks something else under the same name is another check."""
+        return f"{self.check.kind} {self.check.options!r}"
+
+    def asks_the_same(self, other: Check) -> bool:
+        """Whether `other` asks what this check asks."""
+        mine = self.check
+        return mine.kind == other.kind and (mine.options is other.options or repr(mine.options) == repr(other.options))
 
     def reconfigure(self, check: Check, settings: Settings) -> None:
         """The same question, perhaps at another pace: what was learned stays."""

@@ -88,8 +88,17 @@ class Judge:
         self._events: list[Event] = []
         self._sweep_at = 0.0
 
-    def reconfigure(self, entities: Iterable[Entity], references: Iterable[Reference], now: float) -> None:
-        """Take new targets. The events follow at the next `decide`.
+    def prepared(
+        self, entities: Iterable[Entity], references: Iterable[Reference], named: frozenset[str] | None = None
+    ) -> Watch:
+        """What `reconfigure` is to be given. With thousands of checks it takes long, and may be made in a thread."""
+        before = self.watch
+        return Watch(entities, references, self.settings, before.named if named is None else named, before)
+
+    def reconfigure(
+        self, entities: Iterable[Entity], references: Iterable[Reference], now: float, prepared: Watch | None = None
+    ) -> None:
+        """Take new targets, `prepared` from them if they are. The events follow at the next `decide`.
 
         A check stays the same while its key, kind and options do; then its outage, and all that it learned, go on.
         What is gone (a renamed target is gone, and another is new) has its open outages closed as abandoned: certain
@@ -97,15 +106,16 @@ class Judge:
         of its frozen members that are left, and is abandoned if none is.
         """
         before = self.watch
-        self.watch = after = Watch(entities, references, self.settings, before.named, before)
+        self.watch = after = prepared or self.prepared(entities, references)
+        after.take_over(before)
         self._close_gaps_of_others(before, after, now)
         self._events += self._book.carry_over(before, after, self.utc_offset)
         for key in [key for key in self._active if key not in after.detectors]:
             del self._active[key]
         for keys in (self._suspects, self._dirty, self._restored, self._again, self._held):
-            keys.intersection_update(after.detectors)
+            keys -= {key for key in keys if key not in after.detectors}
         self._beside = []
-        self._changed = set(after.detectors)
+        self._changed = {key for part in after.fresh for key in part.detectors}
         self.wake_at = now
 
     def _close_gaps_of_others(self, before: Watch, after: Watch, now: float) -> None:
@@ -580,11 +590,14 @@ class Judge:
         """Every set of references that is trusted says that this vantage is online."""
         return not any(observer.offline for observer in self.watch.observers.values())
 
-    def states(self) -> list[StateChanged]:
-        """What is known of every scope now, as the last change of each would say it."""
+    def states(self, *, fresh: bool = False) -> list[StateChanged]:
+        """What is known of every scope now, as the last change of each would say it; `fresh`: of those that the last
+        reconfiguration brought or changed.
+        """
+        nodes = (node for part in self.watch.fresh for node in part.nodes) if fresh else self.watch.nodes
         return [
             StateChanged(node.scope, node.name, node.entity, node.verdict(), node.held, 0.0)
-            for node in self.watch.nodes
+            for node in nodes
             if node.scope is not None
         ]
 
@@ -661,5 +674,6 @@ class Judge:
             if detector.run is not None or detector.lessons:
                 self._active[key] = detector
                 self._dirty.add(key)
-        self._changed = set(self.watch.detectors)
+        if snapshot is not None or present:  # else nothing is known of anything, which needs no telling
+            self._changed = set(self.watch.detectors)
         self.wake_at = now

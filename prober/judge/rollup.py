@@ -20,8 +20,10 @@ class Node:
     """A scope, or a mirror of a site (`scope` is None: it has no outages of its own)."""
 
     __slots__ = (
+        "_value",
         "children",
         "counted",
+        "downs",
         "entity",
         "frozen",
         "held",
@@ -33,7 +35,6 @@ class Node:
         "rule",
         "scope",
         "shown",
-        "value",
     )
 
     def __init__(
@@ -58,11 +59,25 @@ class Node:
         for child in self.children:
             child.parents.append(self)
         self.level: int = 1 + max((child.level for child in self.children), default=0)
-        self.value: bool | None = None  # up, down, unknown
+        self._value: bool | None = None
+        self.downs = 0  # children whose value is down
         self.held: bool | None = None  # the last value that was known
         self.counted = False
         self.frozen: list[Node] = []  # the members of the open outage
         self.shown = Verdict.UNKNOWN
+
+    @property
+    def value(self) -> bool | None:
+        """Up, down, unknown."""
+        return self._value
+
+    @value.setter
+    def value(self, value: bool | None) -> None:
+        change = (value is False) - (self._value is False)
+        self._value = value
+        if change:
+            for parent in self.parents:
+                parent.downs += change
 
     @property
     def counts(self) -> bool:
@@ -100,6 +115,8 @@ class Node:
             return Verdict.UP if self.value else Verdict.DOWN
         if not self.value:
             return Verdict.DARK
+        if not self.downs:
+            return Verdict.UP  # a country of thousands, none of which is down, is not looked through at each change
         down = (child for child in self.frozen or self.children if child.value is False)
         return Verdict.PARTIAL if any(self.frozen or child.counts for child in down) else Verdict.UP
 

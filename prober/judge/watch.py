@@ -12,8 +12,37 @@ from prober.judge.rollup import Node, build
 from prober.model import Entity, Reference
 
 
+class Part:
+    """What is watched of one entity."""
+
+    def __init__(self, entity: Entity, observer: Observer, settings: Settings, before: Watch | None) -> None:
+        """What stays the same in `before` is taken over with its state."""
+        self.entity = entity
+        self.observer = observer
+        self.detectors: dict[str, Detector] = {}
+        for target in entity.targets:
+            for check in target.checks:
+                key = check.key
+                detector = before.detectors.get(key) if before is not None else None
+                if detector is not None and detector.asks_the_same(check):
+                    detector.reconfigure(check, settings)
+                else:
+                    detector = Detector(check, settings)
+                self.detectors[key] = detector
+        self.nodes = build(entity, self.detectors)
+        self.leaves: dict[str, list[Node]] = {}
+        for node in self.nodes:
+            if node.leaf is not None:
+                self.leaves.setdefault(node.leaf.key, []).append(node)
+        self.scopes: dict[tuple[str, str], Node] = {(node.scope, node.name): node for node in self.nodes if node.scope}
+
+
 class Watch:
-    """Built from the configuration; what stays the same in `before` is taken over with its state."""
+    """Built from the configuration; what stays the same in `before` is taken over with its state.
+
+    Building changes nothing in `before`, which may be in use meanwhile, but the pace and the options' other form of
+    checks that ask the same as before. `take_over` completes it.
+    """
 
     def __init__(
         self,
@@ -25,11 +54,15 @@ class Watch:
     ) -> None:
         self.references = list(references)
         self.named = named
+        self.parts: dict[str, Part] = {}
+        self.fresh: list[Part] = []
+        """The parts that are not as they were in `before`."""
         self.detectors: dict[str, Detector] = {}
         self.observers: dict[tuple[str, ...] | None, Observer] = {}
         self.observer_of: dict[str, Observer] = {}  # by check
         self.nodes: list[Node] = []
         self.leaves: dict[str, list[Node]] = {}
+        self.scopes: dict[tuple[str, str], Node] = {}
         same_references = before is not None and before.references == self.references
         for entity in entities:
             trusted = None if entity.references == "default" else tuple(sorted(entity.references))
@@ -37,25 +70,30 @@ class Watch:
                 chosen = [one for one in self.references if trusted is None or one.name in trusted]
                 kept = before.observers.get(trusted) if before is not None and same_references else None
                 self.observers[trusted] = kept or Observer(chosen, named, settings.confirm_interval_seconds)
-            for target in entity.targets:
-                for check in target.checks:
-                    detector = Detector(check, settings)
-                    old = before.detectors.get(check.key) if before is not None else None
-                    if old is not None and old.asks == detector.asks:
-                        old.reconfigure(check, settings)
-                        detector = old
-                    self.detectors[check.key] = detector
-                    self.observer_of[check.key] = self.observers[trusted]
-            for node in build(entity, self.detectors):
-                self.nodes.append(node)
-                if node.leaf is not None:
-                    self.leaves.setdefault(node.leaf.key, []).append(node)
-        self.scopes: dict[tuple[str, str], Node] = {(node.scope, node.name): node for node in self.nodes if node.scope}
-        if before is not None:
-            for place, node in self.scopes.items():
+            observer = self.observers[trusted]
+            part = before.parts.get(entity.name) if before is not None else None
+            if part is None or part.entity is not entity or part.observer is not observer:
+                part = Part(entity, observer, settings, before)
+                self.fresh.append(part)
+            self.parts[entity.name] = part
+            self.detectors |= part.detectors
+            self.observer_of |= dict.fromkeys(part.detectors, observer)
+            self.nodes += part.nodes
+            self.leaves |= part.leaves
+            self.scopes |= part.scopes
+
+    def take_over(self, before: Watch) -> None:
+        """Let the fresh scopes go on with the values that they have in `before` at this moment."""
+        for part in self.fresh:
+            for place, node in part.scopes.items():
                 old_node = before.scopes.get(place)
                 if old_node is not None and (node.leaf is None or node.leaf is old_node.leaf):
                     node.value, node.held, node.shown = old_node.value, old_node.held, old_node.shown
+
+    def without(self, after: Watch) -> set[tuple[str, str]]:
+        """The scopes that `after` has no more."""
+        changed = (part for name, part in self.parts.items() if after.parts.get(name) is not part)
+        return {place for part in changed for place in part.scopes if place not in after.scopes}
 
     def snapshot(self, history: bool, prepared: Mapping[str, Any]) -> dict[str, Any]:
         """Plain values that `restore` takes. What is `prepared` is taken from there."""

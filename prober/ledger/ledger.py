@@ -37,8 +37,8 @@ from prober.ledger.files import LedgerError
 from prober.ledger.notes import Note, add_note, notes_in, remove_note
 from prober.ledger.read import gaps_in, outages_in
 from prober.ledger.storage import Restored, Storage
-from prober.ledger.totals import Key, ScopeState, StateBook, Totals, state_of
-from prober.ledger.view import View
+from prober.ledger.totals import Key, ScopeState, State, StateBook, Totals, state_of
+from prober.ledger.view import Count, View
 from prober.ledger.writer import Writer
 
 log = logging.getLogger("prober.ledger")
@@ -198,6 +198,16 @@ class Ledger:
         if rows:
             self._writer.put(lambda batch: batch.states.update(rows))
 
+    def retrack(self, states: Iterable[StateChanged], gone: Iterable[Key], now: float) -> None:
+        """The same after a change of some scopes only. What is `gone` is not counted on."""
+        elapsed = self._elapsed_at(now)
+        wanted: dict[Key, State | None] = dict.fromkeys(gone)
+        wanted |= {(state.scope, state.name): state_of(state) for state in states}
+        changed = {key: self._book.change(key, state, elapsed) for key, state in wanted.items()}
+        rows = {key: row for key, row in changed.items() if row is not None}
+        if rows:
+            self._writer.put(lambda batch: batch.states.update(rows))
+
     def heartbeat(self, now: float, utc: float, ongoing: Iterable[Outage] = ()) -> None:
         """A sign of life, each few seconds; with how far the open outages are certain by now (`Judge.ongoing`).
 
@@ -279,6 +289,14 @@ class Ledger:
     def latest_notes(self) -> tuple[Note, ...]:
         """The newest 20 notes, newest first; what another process has written is seen with the next heartbeat."""
         return self._view.notes
+
+    def counted(self, keys: Iterable[Key], what: Count) -> list[float]:
+        """One of the totals that outages make, of many scopes: for a scrape of thousands."""
+        return self._view.counted(keys, what)
+
+    def state_seconds(self, keys: Iterable[Key], state: State) -> list[float]:
+        """The total of one state, of many scopes."""
+        return self._view.state_seconds(keys, state)
 
     @property
     def unwritten(self) -> int:

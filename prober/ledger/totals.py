@@ -87,8 +87,9 @@ class StateBook:
         """Note that `key` is in `state` from `elapsed` on. The new row, or None if nothing changed."""
         known = self._states.get(key)
         if known is None:
-            known = ScopeState(since=elapsed)
-        elif known.state == state:
+            fresh = self._states[key] = ScopeState(state=state, since=elapsed)
+            return fresh
+        if known.state == state:
             return None
         changed = self._states[key] = replace(known.at(elapsed), state=state)
         return changed

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterable
+from operator import attrgetter
+from typing import Final, Literal, TypeAlias
 
 from prober.judge.records import Outage, OutageClass
 from prober.ledger.batch import Batch, Written
 from prober.ledger.storage import PAST_KEPT, PAST_SCOPES, Restored
-from prober.ledger.totals import Counted, Key, ScopeState, Totals, after_absence
+from prober.ledger.totals import Counted, Key, ScopeState, State, Totals, after_absence
+
+Count: TypeAlias = Literal["blips", "outages", "outage_seconds"]
 
 _NOTHING: Final = Counted()
 _NEVER: Final = ScopeState()
@@ -37,6 +41,19 @@ class View:
             state.down_seconds,
             state.unknown_seconds,
         )
+
+    def counted(self, keys: Iterable[Key], what: Count) -> list[float]:
+        """One of the totals that outages make, of many scopes."""
+        read, known = attrgetter(what), self._counted
+        return [float(read(known.get(key, _NOTHING))) for key in keys]
+
+    def state_seconds(self, keys: Iterable[Key], state: State) -> list[float]:
+        """Seconds in `state`, as in `totals`, of many scopes."""
+        read, states, elapsed = attrgetter(f"{state}_seconds"), self.states, self._elapsed
+        rows = [states.get(key, _NEVER) for key in keys]
+        return [
+            read(row) + elapsed - row.since if row.state == state and elapsed > row.since else read(row) for row in rows
+        ]
 
     def take(self, batch: Batch, written: Written) -> None:
         """A batch was committed."""

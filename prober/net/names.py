@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable
 from functools import lru_cache
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Final
 
 from prober.contract import Family
@@ -17,14 +17,18 @@ _LIKE: Final = "write one like www.example.org, 192.0.2.1 or 2001:db8::1"
 _NAME_LENGTH_MAX: Final = 253  # RFC 1035 section 2.3.4, in the notation with dots
 
 
-@lru_cache(maxsize=65_536)  # asked of the same hosts with every probe
+@lru_cache(maxsize=65_536)  # asked of the same hosts with every probe, and what validates a check asks several times
+def address_of(host: str) -> IPv4Address | IPv6Address | None:
+    """The IP address that `host` is the literal of (without brackets), if it is one."""
+    try:
+        return ip_address(host)
+    except ValueError:
+        return None
+
+
 def is_address(host: str) -> bool:
     """Whether `host` is an IP address literal (without brackets)."""
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True
+    return address_of(host) is not None
 
 
 def check_host(host: str) -> str:
@@ -70,7 +74,8 @@ def join_host_port(host: str, port: int) -> str:
 def check_families(host: str, family: Family, source: str | None) -> None:
     """Whether a host, the family wanted of it and our source address can be had together. Raises ValueError."""
     wanted = {"any": None, "ipv4": 4, "ipv6": 6}[family]
-    found = ip_address(host).version if is_address(host) else None
+    address = address_of(host)
+    found = address.version if address is not None else None
     if wanted and found and wanted != found:
         raise ValueError(f"{host} is no IPv{wanted} address; leave family out")
     version = wanted or found

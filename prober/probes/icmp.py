@@ -15,7 +15,7 @@ from prober.contract import Attempt, Direct, Done, EchoReply, FactSpec, Family, 
 from prober.duration import Duration
 from prober.failures import Failure, Operation
 from prober.net import icmp_wire as wire
-from prober.net.names import check_address, check_families, check_host, is_address
+from prober.net.names import address_of, check_address, check_families, check_host, is_address
 
 LEAST_WAIT_SECONDS = 0.01  # what the last of several packets is given for its reply, at the least
 
@@ -37,7 +37,8 @@ class IcmpOptions(Options):
     @field_validator("address")
     @classmethod
     def _address_is_a_host(cls, value: str) -> str:
-        if value in ("0.0.0.0", "::", "255.255.255.255") or (is_address(value) and ip_address(value).is_multicast):
+        address = address_of(value)
+        if value in ("0.0.0.0", "::", "255.255.255.255") or (address is not None and address.is_multicast):
             raise ValueError(f"{value} is no single host's address; write that of the host")
         return check_host(value)
 

@@ -7,12 +7,12 @@ from typing import Final
 
 from prober.config.worlds import World
 from prober.judge.records import Scope
-from prober.metrics import label
 from prober.model import Entity
 from prober.replay.rules import GONE, ONGOING, SEEN, STATE, ScopeRules, VantageHistory, Vote
 from prober.replay.scrape import CLOSE_SCRAPES, KEEP_SCRAPES, LEADING, SCRAPE_SECONDS, Change, Tape
 from prober.replay.spool import Spool
 from prober.scopes import scope_labels
+from prober.textformat import label
 
 VANTAGE_STATE: Final = "vantage:prober_state:current"
 VANTAGE_SEEN: Final = "vantage:prober_seen_timestamp_seconds:max"

@@ -13,12 +13,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, TextIO
 
-from prober.metrics import CHECK_FAMILIES, TARGET_FAMILIES, number
+from prober.metrics import CHECK_FAMILIES, TARGET_FAMILIES
 from prober.replay.evaluation import Evaluation
 from prober.replay.run import Replayed
 from prober.replay.scrape import CLOCK, KEEP_SCRAPES
 from prober.replay.spool import Spool
 from prober.scopes import ENTITY_NETWORKS, SCOPE_FAMILIES, VANTAGE_FAMILIES
+from prober.textformat import number
 
 _LINES: Final = 5_000
 

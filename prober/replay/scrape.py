@@ -17,7 +17,7 @@ from typing import Final
 from prober.config.worlds import World
 from prober.judge.records import Outage, Scope, StateChanged, Verdict
 from prober.judging import Judging
-from prober.metrics import CHECK_FAMILIES, TARGET_FAMILIES, Labels, label
+from prober.metrics import CHECK_FAMILIES, TARGET_FAMILIES
 from prober.model import Observation
 from prober.replay.clock import WorldClock
 from prober.replay.ledger import StepLedger
@@ -26,6 +26,7 @@ from prober.runner import Figures
 from prober.scopes import ENTITY_NETWORKS, SCOPE_FAMILIES, VANTAGE_FAMILIES, ScopeView, scope_labels, state_word
 from prober.selfmetrics import AgentCollector, ReloadFigures
 from prober.state import CheckState, State
+from prober.textformat import Labels, label
 
 SCRAPE_SECONDS: Final = 15.0
 KEEP_SCRAPES: Final = 19
@@ -186,15 +187,16 @@ class Scraper:
             new = changed and self._note((scope, name), shown, outage, judging.ledger.past(scope, name), at)
             if not (new or keep or (close and scope == "entity")):
                 continue
-            view = ScopeView(scope, name, self._common + labels, shown, outage, now)
+            view = ScopeView(judging, (scope, name), state=shown, ongoing=outage, now=now)
+            own = self._common + labels
             for family in SCOPE_FAMILIES:
                 due = keep or (close and scope == "entity" and family.name in _CLOSE)
                 if scope == "check" and family.name in _ALWAYS:
                     due = self._all  # what the vantages say of single checks is shown by no panel: changes are enough
                 if family.name == _TITLES or (family.name in _LEADING_ONLY and scope not in LEADING):
                     continue
-                for further, value in family.read(judging, view):
-                    full = view.labels + further + self._tail
+                for further, value in family.read(view):
+                    full = own + further + self._tail
                     if value == 0 and family.name not in _ALWAYS and scope != "entity":
                         series = self.tape.spool.series(family.name, full)
                         if self._last.get(series, 0.0) == 0:

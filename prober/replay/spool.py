@@ -8,7 +8,7 @@ from math import inf
 from pathlib import Path
 from typing import Final
 
-from prober.metrics import Labels
+from prober.textformat import Labels
 
 BUFFERED_MAX: Final = 200_000
 """Samples that wait in memory: 16 octets each."""

@@ -1,18 +1,18 @@
-"""Sends an exposition while it is rendered: never whole in memory, compressed in steps that the loop hardly notices."""
+"""Sends an exposition while it is rendered: never whole in memory."""
 
 from __future__ import annotations
 
-import asyncio
-import zlib
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from typing import Final
 
 from aiohttp import web
 
+from prober.textformat import Turns
+
 CHUNK_BYTES: Final = 64 * 1024
-"""What is compressed and written at one go: half a millisecond at level 1."""
+"""What is written at one go, at the least."""
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
-_GZIP: Final = 16 + zlib.MAX_WBITS
 
 
 def accepts_gzip(header: str) -> bool:
@@ -28,33 +28,22 @@ def accepts_gzip(header: str) -> bool:
     return weights.get("gzip", weights.get("x-gzip", weights.get("*", 0.0))) > 0
 
 
-async def send(request: web.Request, pieces: AsyncIterator[bytes]) -> web.StreamResponse:
-    """Answer with the pieces, as chunks of CHUNK_BYTES; to HEAD with the headers alone, and nothing is rendered."""
+async def send(request: web.Request, render: Callable[[bool], AsyncGenerator[bytes, None]]) -> web.StreamResponse:
+    """Answer with what `render` gives, gzip if the client reads that; to HEAD with the headers alone, unrendered."""
     response = web.StreamResponse(headers={"Content-Type": CONTENT_TYPE, "Vary": "Accept-Encoding"})
-    compressor = None
-    if accepts_gzip(request.headers.get("Accept-Encoding", "")):
+    gzip = accepts_gzip(request.headers.get("Accept-Encoding", ""))
+    if gzip:
         response.headers["Content-Encoding"] = "gzip"
-        compressor = zlib.compressobj(level=1, wbits=_GZIP)
-
-    async def write(data: bytes) -> None:
-        packed = compressor.compress(data) if compressor else data
-        if packed:
-            await response.write(packed)
-        await asyncio.sleep(0)
-
-    try:
-        await response.prepare(request)
-        if request.method == "HEAD":
-            return response
-        waiting = bytearray()
+    await response.prepare(request)
+    if request.method == "HEAD":
+        return response
+    waiting, turns = bytearray(), Turns()
+    async with aclosing(render(gzip)) as pieces:
         async for piece in pieces:
             waiting += piece
-            while len(waiting) >= CHUNK_BYTES:
-                await write(bytes(waiting[:CHUNK_BYTES]))
-                del waiting[:CHUNK_BYTES]
-        await write(bytes(waiting))
-        await response.write_eof(compressor.flush() if compressor else b"")
-    finally:
-        if isinstance(pieces, AsyncGenerator):  # else its end is left to the garbage collector
-            await pieces.aclose()
+            if len(waiting) >= CHUNK_BYTES:
+                await response.write(bytes(waiting))  # which goes on at once as long as the client keeps up
+                waiting.clear()
+            await turns.take()
+    await response.write_eof(bytes(waiting))
     return response

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import html
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -71,8 +71,8 @@ class Api(NotesApi, Protocol):
 class Views:
     """What the HTTP face shows and does. It knows nothing else of the agent."""
 
-    render: Callable[[], AsyncIterator[bytes]]
-    """The exposition, in pieces."""
+    render: Callable[[bool], AsyncGenerator[bytes, None]]
+    """The exposition, in pieces; as gzip or not."""
     why_not_ready: Callable[[], str | None]
     """None once the configuration is loaded and the first probe ran; until then what is missing."""
     reload: Callable[[], Awaitable[None]]
@@ -165,7 +165,7 @@ class _Pages:
         self._scrapes += 1
         try:
             async with asyncio.timeout(SEND_SECONDS):
-                return await scrape.send(request, self._views.render())
+                return await scrape.send(request, self._views.render)
         except TimeoutError:
             # Closing would wait for the client to read what is written already.
             if request.transport is not None:

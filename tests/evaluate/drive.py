@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from math import exp, inf, log
 from typing import Any, Final
 
@@ -68,7 +67,9 @@ class Driven:
     @property
     def calm(self) -> bool:
         """Up, and nothing under way."""
-        return self.detector.calm() and not self.detector.flight and self.judge.wake_at == inf
+        detector = self.detector
+        known = detector.run is None and detector.observed and not detector.down
+        return known and not detector.flight and self.judge.wake_at == inf
 
     def live(self, until: float) -> None:
         """Send every round up to `until` and on until it is calm again."""
@@ -93,7 +94,7 @@ class Driven:
         took = TIMEOUT if lost else RTT
         seen = Observation(check, at, at, not lost, took, {}, {}, reason=reason)
         if lost:
-            seen = replace(seen, operation=Operation.RECEIVE, failure=Failure.TIMEOUT)
+            seen = seen._replace(operation=Operation.RECEIVE, failure=Failure.TIMEOUT)
         self._clock.call_at(at + took, self._land, seen)
         self._stir()
 

@@ -28,6 +28,8 @@ BESIDE = {
     "logs": "schedule",
     "printable": "schedule",
     "selfmetrics": "metrics",
+    "textformat": "schedule",
+    "shard": "schedule",
     "ledger_cli": "api",
     "sentence": "api",
     "live": "metrics",

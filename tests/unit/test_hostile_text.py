@@ -38,6 +38,7 @@ from prober.once import show
 from prober.probes.icmp import IcmpOptions
 from prober.scopes import ScopeExposition
 from prober.state import State
+from prober.textformat import Writer
 from tests.ledgers import BEGIN, ended, gap, outage
 
 PIECES: Final = (
@@ -205,7 +206,7 @@ async def exposition() -> str:
         ongoing=lambda: [outage(HOSTILE, entity=HOSTILE)],
         utc=lambda: BEGIN,
     )
-    rendering = ScopeExposition(HOSTILE, judging, lambda: tuple(entities())).render()  # type: ignore[arg-type]
+    rendering = ScopeExposition(HOSTILE, judging, lambda: tuple(entities())).render(Writer(gzip=False))  # type: ignore[arg-type]
     return b"".join([piece async for piece in rendering]).decode()
 
 

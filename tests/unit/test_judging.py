@@ -48,6 +48,8 @@ class Book:
 
     def track(self, states: Any, now: float) -> None: ...
 
+    def retrack(self, states: Any, gone: Any, now: float) -> None: ...
+
     def heartbeat(self, now: float, utc: float, ongoing: Any) -> None:
         self.beats += 1
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import math
 import re
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -16,13 +18,15 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
+from prober import textformat
 from prober.failures import Failure, Operation
-from prober.metrics import SLICE, Exposition, fnv1a_32, label, number
+from prober.metrics import Exposition, fnv1a_32
 from prober.model import Check, Entity, Fact, Observation, Target
 from prober.probes import PROBES
 from prober.runner import Figures
 from prober.selfmetrics import AgentCollector, ReloadFigures, make_registry
 from prober.state import CheckState, State
+from prober.textformat import BLOCK, Column, Family, GzipMember, Rows, Writer, label, number, pack
 
 HOSTILE = 'a"b\\c\nd\re\x1b[31mf\u2028g\u202eh\x00i\ud800{}= ,#'
 
@@ -255,6 +259,7 @@ class Touched:
 
     def __init__(self, state: State) -> None:
         self._members = [_Member(member, self) for member in state]
+        self.entities = state.entities
         self.since_turn: set[int] = set()
         self.most = 0
 
@@ -279,9 +284,10 @@ class _Member:
         return getattr(self._inner, name)
 
 
-async def test_no_more_than_a_slice_is_rendered_between_two_turns_of_the_loop() -> None:
+async def test_no_more_than_a_block_is_rendered_between_two_turns_of_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(textformat, "TURN_SECONDS", 0.0)  # else a fast machine does several in one turn
     kinds = list(PROBES)
-    many = [Target(f"t{n}", "e", (check(f"t{n}", kinds[n % len(kinds)]),)) for n in range(4 * SLICE + 7)]
+    many = [Target(f"t{n}", "e", (check(f"t{n}", kinds[n % len(kinds)]),)) for n in range(4 * BLOCK + 7)]
     state = State((entity(*many),))
     for member in state:
         member.observe(seen(member.check, phases={"resolve": 0.5}))
@@ -298,4 +304,49 @@ async def test_no_more_than_a_slice_is_rendered_between_two_turns_of_the_loop() 
     ended = True
     await beside
     assert len(of(text, "probe_success")) == len(many)
-    assert 0 < touched.most <= SLICE
+    assert 0 < touched.most <= BLOCK
+
+
+# -- compressed --------------------------------------------------------------------------------------------------------
+
+
+async def test_what_is_compressed_is_the_same_text_also_when_most_of_it_was_kept() -> None:
+    state = everything()
+    exposition = Exposition("v", state, PROBES, CollectorRegistry())
+    for number_ in range(3):
+        for kept in (True, False):  # the second time nothing has changed at all
+            packed = b"".join([piece async for piece in exposition.render(gzip=True)])
+            plain = b"".join([piece async for piece in exposition.render()])
+            assert gzip.decompress(packed) == plain, (number_, kept)
+        one = next(iter(state)).check
+        state.observe(seen(one, phases={"resolve": 0.25 * number_}, failed=(Operation.CONNECT, Failure.TIMEOUT)))
+    state.replace((entity(Target("new", "e", (check("new"),))),))
+    assert b"idle" not in gzip.decompress(b"".join([piece async for piece in exposition.render(gzip=True)]))
+
+
+@given(st.lists(st.binary(max_size=2000), max_size=8))
+def test_parts_make_one_gzip_member(parts: list[bytes]) -> None:
+    member = GzipMember()
+    whole = member.HEADER + b"".join(member.add(pack(part)) for part in parts) + member.end()
+    assert gzip.decompress(whole) == b"".join(parts)
+    assert zlib.decompressobj(31).decompress(whole) == b"".join(parts), "clients read one member and no more"
+
+
+def test_a_column_is_written_as_its_form_says() -> None:
+    values = [1.0, 0.125, None, math.inf, -math.inf, math.nan, 1 / 3]
+    labels = [f'n="{place}",' for place in range(len(values))]
+
+    def lines(form: str) -> list[str]:
+        rows = Rows(zip(values, labels, strict=True))
+        family = Family("m", "gauge", "help", (Column(label("l", "x"), list, form),))
+
+        async def all_of() -> bytes:
+            return b"".join([piece async for piece in Writer(gzip=False).family((family, rows))])
+
+        return asyncio.run(all_of()).decode().splitlines()[2:]
+
+    shortest = ["1", "0.125", "+Inf", "-Inf", "NaN", "0.3333333333333333"]
+    places = [0, 1, 3, 4, 5, 6]
+    assert lines("") == [f'm{{n="{n}",l="x"}} {text}' for n, text in zip(places, shortest, strict=True)]
+    assert lines(".9g")[-1] == 'm{n="6",l="x"} 0.333333333'
+    assert lines(".3f")[:3] == ['m{n="0",l="x"} 1.000', 'm{n="1",l="x"} 0.125', 'm{n="3",l="x"} +Inf']
