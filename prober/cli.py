@@ -83,6 +83,7 @@ def cli() -> None:
     prober check my-targets.yml        validate a file before the agent sees it
     prober probe https://example.org/  probe once, with every phase
     prober outages                     what was unreachable, from when to when, give or take how much
+    prober page --data-dir data        the status page of a ledger, without probing
     prober report --ledger a --ledger b  what several vantages saw, as one: outages, availability
     prober replay world.yml            let a scripted world pass, and see what is made of it
     """
@@ -360,6 +361,64 @@ def outages(
         click.echo(as_csv(found), nl=False)
     else:
         print_outages(found, gaps, Console(highlight=False))
+
+
+@cli.command(context_settings=CONTEXT)
+@click.option("--data-dir", type=click.Path(path_type=Path), help="directory of the ledger  [default: the settings']")
+@click.option("--config", "-c", type=click.Path(path_type=Path), help="settings file: data_dir, targets, web.yml")
+@click.option("--targets", "-t", multiple=True, type=click.Path(path_type=Path), help="targets file, for its titles")
+@click.option("--listen", type=ListenType(), help="address and port to serve on  [default: 127.0.0.1:9911]")
+@click.option("--at", type=TimeType(), help="as of then: 2014-12-22T20:00:00Z, or 30d ago  [default: its last word]")
+@click.option("--vantage", help="whose records, if the ledger has several vantages'  [default: the first]")
+def page(
+    data_dir: Path | None,
+    config: Path | None,
+    targets: tuple[Path, ...],
+    listen: Any,
+    at: float | None,
+    vantage: str | None,
+) -> None:
+    """Serve the status page of a ledger, read-only and without probing: of a replay, a copy, or a moment in the past.
+
+    A running agent serves its own page, live; see --listen of prober run.
+
+    \b
+    prober page --data-dir data                         the ledger as it stands
+    prober page --data-dir data --at 2014-12-22T20:00Z  as it was then
+    prober replay targets/incidents/2014-12-north-korea.yml --ledger nk-2014
+    prober page --data-dir nk-2014 -t targets/incidents/north-korea-2014.yml
+    """
+    from prober.ledger import LedgerError
+    from prober.page.command import Wanted, serve
+    from prober.web.listener import CannotListen
+    from prober.web.webconfig import read_web_config
+
+    def read() -> Wanted:
+        settings = load_settings(config)
+        web_file = settings.web.config_file
+        named = targets or (settings.targets if "targets" in settings.model_fields_set else ())
+        where = listen if listen is not None else settings.listen
+        return Wanted(
+            ledger=data_dir if data_dir is not None else settings.data_dir,
+            entities=load(settings.model_copy(update={"targets": named})).entities if named else (),
+            vantage=vantage,
+            at=at,
+            host=where.host,
+            port=where.port,
+            web=read_web_config(web_file) if web_file is not None else None,
+        )
+
+    def told(urls: list[str], now: float, whose: str) -> None:
+        from prober.ledger_cli import printable, when
+
+        click.echo(f"{' '.join(urls)} shows {printable(whose)} as of {when(now)} UTC; Ctrl-C ends it", err=True)
+
+    wanted = _or_exit(read)
+    try:
+        with logging_to(sys.stderr, level="warning"):
+            asyncio.run(serve(wanted, told))
+    except (LedgerError, CannotListen) as error:
+        fail(f"prober page: {error}")
 
 
 @cli.command(context_settings=CONTEXT)

@@ -43,6 +43,7 @@ DEBIAN_PACKAGES = {
     "prometheus-blackbox-exporter": "prometheus-blackbox-exporter",
     "libfaketime": "libfaketime",
     "ps": "procps",
+    "chromium": "chromium",
     "setpriv": "util-linux",
     "unshare": "util-linux",
     "nsenter": "util-linux",

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from prober.api import BadRequest, NotAvailable
+from prober.page.site import Document
 from prober.web import Attribution, Views, WebFace
 
 EXPOSITION = b"".join(b'probe_success{target="t%d"} 1\n' % n for n in range(20_000))  # 600 kB
@@ -56,6 +57,12 @@ class Agent:
     def status(self) -> dict[str, Any]:
         return {"vantage": "test"}
 
+    version = 1
+    """Of what the status page shows."""
+
+    async def page(self, name: str, argument: str, query: Mapping[str, str]) -> Document:
+        return Document(f"<!DOCTYPE html>\n<title>{name}</title>\n".encode(), "text/html")
+
     async def outages(self, query: Mapping[str, str]) -> dict[str, Any]:
         if "bad" in query:
             raise BadRequest("bad is no parameter")
@@ -69,6 +76,7 @@ class Agent:
             why_not_ready=lambda: self.missing,
             reload=self.reload,
             api=self,
+            site=self,
             attribution=lambda: self.attribution,
             utc=lambda: 1_700_000_000.0,  # 2023-11-14
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import html
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -12,13 +11,13 @@ from typing import Any, Final, Protocol
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from prober import __version__
 from prober.api import BadRequest, NotAvailable
 from prober.config.problems import ConfigError
 from prober.web import scrape
 from prober.web.attribution import Attribution, probing_text
 from prober.web.auth import Users, Verdict
 from prober.web.blackbox import Endpoint, add_routes
+from prober.web.page import Site, add_pages
 
 SCRAPES_MAX: Final = 8
 """Expositions under way at one time; one more is answered 503."""
@@ -35,22 +34,6 @@ _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "deny",
 }
-_INDEX: Final = f"""<!DOCTYPE html>
-<html lang="en">
-<meta charset="utf-8">
-<title>prober</title>
-<h1>prober {html.escape(__version__)}</h1>
-<p>An active reachability prober.</p>
-<ul>
-<li><a href="/metrics">Metrics</a> for Prometheus
-<li><a href="/api/v1/status">Status</a> and <a href="/api/v1/outages">outages</a> as JSON
-{{probes}}<li><a href="/-/healthy">Healthy</a>: the process answers
-<li><a href="/-/ready">Ready</a>: the configuration is loaded and a probe has run
-<li><a href="{PROBING_TXT}">What these probes are, and whom to ask</a> (RFC 9511)
-</ul>
-</html>
-"""
-_PROBES: Final = '<li><a href="/logs">Recent probes</a> by /probe, and its <a href="/config">modules</a>\n'
 
 
 class Api(Protocol):
@@ -77,11 +60,20 @@ class Views:
     """Read the configuration again. Raises ConfigError and keeps the old one."""
     api: Api
     """What /api/v1 answers."""
+    site: Site
+    """The status page, and everything below it."""
     attribution: Callable[[], Attribution | None] = lambda: None
     """None when no contact is configured."""
     utc: Callable[[], float] = time.time
     endpoint: Endpoint | None = None
     """blackbox_exporter's interface: /probe, /config, /logs."""
+
+
+@dataclass(frozen=True, slots=True)
+class PageOnly:
+    """The status page of a ledger, where no agent runs."""
+
+    site: Site
 
 
 @dataclass(slots=True)
@@ -92,9 +84,8 @@ class Access:
     headers: Mapping[str, str]
 
 
-def make_app(views: Views, access: Access, *around: Middleware) -> web.Application:
+def make_app(views: Views | PageOnly, access: Access, *around: Middleware) -> web.Application:
     """The application, with `around` as its outermost middlewares. It holds nothing that has to be closed."""
-    pages = _Pages(views)
 
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -119,7 +110,14 @@ def make_app(views: Views, access: Access, *around: Middleware) -> web.Applicati
 
     app = web.Application(middlewares=[*around, guard], client_max_size=BODY_BYTES_MAX)
     app.on_response_prepare.append(add_headers)
-    app.router.add_get("/", pages.index)
+    add_pages(app, views.site)
+    if isinstance(views, Views):
+        _add_agent(app, views)
+    return app
+
+
+def _add_agent(app: web.Application, views: Views) -> None:
+    pages = _Pages(views)
     app.router.add_get("/metrics", pages.metrics)
     app.router.add_get("/api/v1/status", pages.status)
     app.router.add_get("/api/v1/outages", pages.outages)
@@ -130,7 +128,6 @@ def make_app(views: Views, access: Access, *around: Middleware) -> web.Applicati
     app.router.add_get(PROBING_TXT, pages.probing)
     if views.endpoint is not None:
         add_routes(app, views.endpoint)
-    return app
 
 
 def _text(text: str, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
@@ -144,11 +141,6 @@ class _Pages:
         self._views = views
         self._scrapes = 0
         self._reloading = asyncio.Lock()
-
-    async def index(self, _request: web.Request) -> web.Response:
-        endpoint = self._views.endpoint
-        served = endpoint is not None and endpoint.why_off is None
-        return web.Response(text=_INDEX.format(probes=_PROBES if served else ""), content_type="text/html")
 
     async def metrics(self, request: web.Request) -> web.StreamResponse:
         if self._scrapes >= SCRAPES_MAX:
