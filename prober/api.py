@@ -26,6 +26,10 @@ class BadRequest(ValueError):
     """The question cannot be answered; the text is one line that says why."""
 
 
+class NotFound(LookupError):
+    """There is no such thing; the text is one line."""
+
+
 class NotAvailable(RuntimeError):
     """It cannot be answered now; the text is one line."""
 

@@ -33,6 +33,9 @@ from prober.metrics import Exposition
 from prober.model import Check, Observation, Reference
 from prober.net.echo import EchoSockets
 from prober.net.resolver import StubResolver
+from prober.page.agent import AgentSource
+from prober.page.rings import Rings
+from prober.page.site import Site
 from prober.runner import Runner
 from prober.schedule import Budgets
 from prober.scopes import ScopeExposition
@@ -40,7 +43,7 @@ from prober.selfmetrics import AgentCollector, EndpointCollector, ReloadFigures,
 from prober.state import State
 from prober.web.attribution import Attribution
 from prober.web.listener import CONNECTIONS_MAX, CannotListen, WebFace
-from prober.web.server import Views
+from prober.web.server import PROBING_TXT, Views
 from prober.web.webconfig import WebConfig
 
 log = logging.getLogger(__name__)
@@ -95,6 +98,7 @@ class Agent:
         self._reloading = asyncio.Lock()
         self._reloads: set[asyncio.Task[None]] = set()
         self._changes = _Changes()
+        self._rings = Rings()
         self._runner: Runner | None = None
         self._web: WebFace | None = None
         self._endpoint: Endpoint | None = None
@@ -132,7 +136,7 @@ class Agent:
                 budgets=self._budgets,
                 concurrency=settings.limits.concurrency,
                 meter=meter,
-                sinks=(self.state.observe, self._changes.observe),
+                sinks=(self.state.observe, self._changes.observe, self._rings.observe),
                 stagger=settings.vantage.index / settings.vantage.of,
                 listener=judging,
                 tick_seconds=TICK_SECONDS,
@@ -154,7 +158,10 @@ class Agent:
             self._took(self._loaded, clock.utc())
             endpoint.change(settings.probe_endpoint, self._loaded.modules)
             api = Api(settings.vantage.name, judging, lambda: self._loaded.config.entities)
-            self._web = await self._listen(stack, exposition, api, endpoint)
+            source = AgentSource(
+                settings.vantage.name, judging, lambda: self._loaded.config.entities, self._rings, self._page_links
+            )
+            self._web = await self._listen(stack, exposition, api, endpoint, Site(source))
             self._handle_signals(stack)
             runner.update(_checks(config), _reference_checks(config))
             if any(check.kind == "icmp" for check in (*_checks(config), *_reference_checks(config))):
@@ -202,6 +209,7 @@ class Agent:
             if config.entities is not self.state.entities:
                 self.state.replace(config.entities, states)
             self._changes.keep(check.key for check in _checks(config))
+            self._rings.keep(check.key for check in _checks(config))
             limits = config.settings.limits
             self._budgets.change(limits.packets_per_second, limits.per_prefix_per_second)
             self._runner.update(_checks(config), _reference_checks(config), limits.concurrency)
@@ -251,11 +259,24 @@ class Agent:
         await judging.restore()
         return judging
 
-    async def _listen(self, stack: AsyncExitStack, exposition: Exposition, api: Api, endpoint: Endpoint) -> WebFace:
+    def _page_links(self) -> tuple[tuple[str, str], ...]:
+        """What else this agent serves."""
+        links = [("metrics", "Metrics"), ("api/v1/status", "Status as JSON"), ("api/v1/outages", "Outages as JSON")]
+        if self._endpoint is not None and self._endpoint.why_off is None:
+            links += [("logs", "Recent /probe"), ("config", "Modules")]
+        if self._loaded.config.settings.contact is not None:
+            links.append((PROBING_TXT.lstrip("/"), "About these probes"))
+        return tuple(links)
+
+    async def _listen(
+        self, stack: AsyncExitStack, exposition: Exposition, api: Api, endpoint: Endpoint, site: Site
+    ) -> WebFace:
         settings = self._loaded.config.settings
         contact = settings.contact
         attribution = Attribution(contact, DESCRIPTION) if contact is not None else None
-        views = Views(exposition.render, self._why_not_ready, self.reload, api, lambda: attribution, endpoint=endpoint)
+        views = Views(
+            exposition.render, self._why_not_ready, self.reload, api, site, lambda: attribution, endpoint=endpoint
+        )
         web = await stack.enter_async_context(WebFace(views, self._loaded.web))
         web.connections_max = _connections(settings.probe_endpoint)
         try:

@@ -33,6 +33,7 @@ from prober.commands.options import (
     or_exit,
     print_json,
 )
+from prober.commands.page import page
 from prober.commands.status import status
 from prober.config import (
     Config,
@@ -71,13 +72,14 @@ def cli() -> None:
     prober probe https://example.org/  probe once, with every phase
     prober status                      is anything down now?
     prober outages                     what was unreachable, and from when to when
+    prober page --data-dir data        the status page of a ledger, without probing
     prober note "attack reported"      keep a remark from outside beside it
     prober report --format html        outages, availability, plots, in one file
     prober replay world.yml            let a scripted world pass
     """
 
 
-for _command in (status, note, completion):
+for _command in (status, note, page, completion):
     cli.add_command(_command)
 
 

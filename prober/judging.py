@@ -109,6 +109,8 @@ class Judging:
         """What to do with a defect that was caught; the app counts and logs it."""
         self.shown: dict[tuple[Scope, str], StateChanged] = {}
         """What is known of every scope, as far as it may be shown."""
+        self.version = 0
+        """Another one whenever something that is shown has changed."""
 
     # -- life ----------------------------------------------------------------------------------------------------------
 
@@ -298,11 +300,13 @@ class Judging:
             self._show(events)
 
     def _show(self, events: Iterable[Event]) -> None:
+        self.version += 1
         for event in events:
             if isinstance(event, StateChanged):
                 self.shown[event.scope, event.name] = event
 
     def _show_all(self) -> None:
+        self.version += 1
         self.shown = {(state.scope, state.name): state for state in self.judge.states()}
 
     # -- the ledger's rhythm -------------------------------------------------------------------------------------------

@@ -44,6 +44,7 @@ DEBIAN_PACKAGES = {
     "libfaketime": "libfaketime",
     "ps": "procps",
     "curl": "curl",
+    "chromium": "chromium",
     "setpriv": "util-linux",
     "unshare": "util-linux",
     "nsenter": "util-linux",

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from prober.api import BadRequest, NotAvailable
+from prober.page.site import Document
 from prober.textformat import gzipped
 from prober.web import Attribution, Views, WebFace
 
@@ -63,6 +64,12 @@ class Agent:
     def status(self) -> dict[str, Any]:
         return {"vantage": "test"}
 
+    version = 1
+    """Of what the status page shows."""
+
+    async def page(self, name: str, argument: str, query: Mapping[str, str]) -> Document:
+        return Document(f"<!DOCTYPE html>\n<title>{name}</title>\n".encode(), "text/html")
+
     async def outages(self, query: Mapping[str, str]) -> dict[str, Any]:
         if "bad" in query:
             raise BadRequest("bad is no parameter")
@@ -90,6 +97,7 @@ class Agent:
             why_not_ready=lambda: self.missing,
             reload=self.reload,
             api=self,
+            site=self,
             attribution=lambda: self.attribution,
             utc=lambda: 1_700_000_000.0,  # 2023-11-14
         )

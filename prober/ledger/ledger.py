@@ -35,7 +35,7 @@ from prober.judge.records import (
 from prober.ledger.batch import Batch, Heartbeat, OutageEntry, Snapshot, Written
 from prober.ledger.files import LedgerError
 from prober.ledger.notes import Note, add_note, notes_in, remove_note
-from prober.ledger.read import gaps_in, outages_in
+from prober.ledger.read import Opener, gaps_in, outages_in
 from prober.ledger.storage import Restored, Storage
 from prober.ledger.totals import Key, ScopeState, State, StateBook, Totals, state_of
 from prober.ledger.view import Count, View
@@ -302,6 +302,11 @@ class Ledger:
     def unwritten(self) -> int:
         """Outages and gaps that wait to be written."""
         return self._writer.unwritten
+
+    @property
+    def place(self) -> tuple[Path, Opener]:
+        """The file and what opens it beside its writer: for the questions of `prober.ledger.read`, in a thread."""
+        return self._storage.path, self._storage.reading
 
     async def outages(self, **filters: Any) -> list[Outage]:
         """As `prober.ledger.read.read_outages`. Raises LedgerError."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 from prober.judge.records import Gap, Outage, Scope
 from prober.ledger.files import LedgerError, broken, ledger_file, passing, reading, version_of
@@ -17,6 +17,26 @@ from prober.ledger.schema import GAP_COLUMNS, OUTAGE_COLUMNS, columns, gap_of, o
 from prober.printable import printable
 
 Opener = Callable[[], AbstractContextManager[sqlite3.Connection]]
+
+
+class Mark(NamedTuple):
+    """As much of an outage as a timeline needs."""
+
+    id: str
+    scope: Scope
+    name: str
+    start: float
+    end: float | None  # None: it goes on, or nobody knows
+    ended_after: float
+    ongoing: bool
+    outage_class: str
+    degraded_since: float | None
+    detected_at: float
+
+
+_MARK_COLUMNS: Final = (
+    "id", "scope", "name", "start", "end", "ended_after", "ongoing", "class", "degraded_since", "detected_at",
+)  # fmt: skip
 
 
 def cursor_after(outage: Outage) -> str:
@@ -83,13 +103,27 @@ def outages_in(
     ongoing: bool = False,
     limit: int | None = None,
     after: str | None = None,
+    scopes: Collection[Scope] = (),
+    vantage: str | None = None,
+    until: float | None = None,
+    by_id: str | None = None,
+    lasted: bool = False,
 ) -> list[Outage]:
-    """`read_outages` over a connection that `opener` makes."""
+    """`read_outages` over a connection that `opener` makes.
+
+    `scopes`: any of these. `until`: those that had been detected by then. `lasted`: no blips, and nothing that goes on.
+    """
     conditions: list[tuple[str, tuple[Any, ...]]] = [
         (f'"{column}" = ?', (value,))
-        for column, value in (("scope", scope), ("name", name), ("entity", entity))
+        for column, value in (("scope", scope), ("name", name), ("entity", entity), ("vantage", vantage), ("id", by_id))
         if value is not None
     ]
+    if lasted:
+        conditions.append(('"ongoing" = 0 AND "class" = \'outage\'', ()))
+    if scopes:
+        conditions.append((f'"scope" IN ({", ".join("?" * len(scopes))})', tuple(scopes)))
+    if until is not None:
+        conditions.append(('"detected_at" <= ?', (until,)))
     if ongoing:
         conditions.append(('"ongoing" = 1', ()))
     if since is not None:
@@ -109,6 +143,36 @@ def gaps_in(file: Path, opener: Opener, *, since: float | None = None, limit: in
     order = 'ORDER BY "begin" DESC, "id" DESC'
     rows = _ask(file, opener, f"SELECT {columns(GAP_COLUMNS)} FROM gaps", conditions, order, limit)
     return [_decoded(file, gap_of, row) for row in rows]
+
+
+def marks_in(
+    file: Path,
+    opener: Opener,
+    *,
+    of: Mapping[Scope, Collection[str] | None],
+    since: float,
+    until: float | None = None,
+    vantage: str | None = None,
+    limit: int,
+) -> list[Mark]:
+    """The outages not over at `since` of these scopes (by name; None: all of that scope), newest first."""
+    wanted: list[tuple[str, tuple[Any, ...]]] = [
+        ('"scope" = ?', (scope,))
+        if names is None
+        else (f'("scope" = ? AND "name" IN ({", ".join("?" * len(names))}))', (scope, *names))
+        for scope, names in of.items()
+    ]
+    conditions: list[tuple[str, tuple[Any, ...]]] = [
+        (f"({' OR '.join(text for text, _ in wanted)})", tuple(value for _, values in wanted for value in values)),
+        ('("ongoing" = 1 OR max("ended_after", coalesce("end", "ended_after")) >= ?)', (since,)),
+    ]
+    if vantage is not None:
+        conditions.append(('"vantage" = ?', (vantage,)))
+    if until is not None:
+        conditions.append(('"detected_at" <= ?', (until,)))
+    order = 'ORDER BY "start" DESC, "id" DESC'
+    rows = _ask(file, opener, f"SELECT {columns(_MARK_COLUMNS)} FROM outages", conditions, order, limit)
+    return [Mark(*row) for row in rows]
 
 
 def _ask(

@@ -19,7 +19,8 @@ from prober.logs import OncePerCause, trace
 from prober.net.names import client_key
 from prober.web.auth import Users
 from prober.web.blackbox import PROBE
-from prober.web.server import Access, Views, make_app
+from prober.web.page import EVENTS
+from prober.web.server import Access, PageOnly, Views, make_app
 from prober.web.webconfig import WebConfig
 
 CONNECTIONS_MAX: Final = 100
@@ -49,7 +50,7 @@ class CannotListen(Exception):
 class WebFace:
     """Serves the views over HTTP, or HTTPS, from `start` to `close`."""
 
-    def __init__(self, views: Views, config: WebConfig | None = None) -> None:
+    def __init__(self, views: Views | PageOnly, config: WebConfig | None = None) -> None:
         self._config = config or WebConfig()
         self._access = Access(Users(self._config.users), self._config.headers)
         self._runner = web.AppRunner(
@@ -248,7 +249,7 @@ class _Connection(web.RequestHandler):
 async def _minded(request: web.Request, handler: Handler) -> web.StreamResponse:
     connection = request.protocol
     assert isinstance(connection, _Connection)
-    with connection.request(request.path == PROBE):  # a reload goes on, whoever asked for it
+    with connection.request(request.path in (PROBE, EVENTS)):  # a reload goes on, whoever asked for it
         return await handler(request)
 
 

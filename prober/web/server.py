@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import html
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -12,7 +11,6 @@ from typing import Any, Final, Protocol
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from prober import __version__
 from prober.api import BadRequest, NotAvailable
 from prober.config.problems import ConfigError
 from prober.web import scrape
@@ -21,6 +19,7 @@ from prober.web.auth import Users, Verdict
 from prober.web.blackbox import Endpoint, add_routes
 from prober.web.notes import NotesApi
 from prober.web.notes import add_routes as add_notes
+from prober.web.page import Site, add_pages
 
 SCRAPES_MAX: Final = 8
 """Expositions under way at one time; one more is answered 503."""
@@ -37,22 +36,6 @@ _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "deny",
 }
-_INDEX: Final = f"""<!DOCTYPE html>
-<html lang="en">
-<meta charset="utf-8">
-<title>prober</title>
-<h1>prober {html.escape(__version__)}</h1>
-<p>An active reachability prober.</p>
-<ul>
-<li><a href="/metrics">Metrics</a> for Prometheus
-<li><a href="/api/v1/status">Status</a> and <a href="/api/v1/outages">outages</a> as JSON
-{{probes}}<li><a href="/-/healthy">Healthy</a>: the process answers
-<li><a href="/-/ready">Ready</a>: the configuration is loaded and a probe has run
-<li><a href="{PROBING_TXT}">What these probes are, and whom to ask</a> (RFC 9511)
-</ul>
-</html>
-"""
-_PROBES: Final = '<li><a href="/logs">Recent probes</a> by /probe, and its <a href="/config">modules</a>\n'
 
 
 class Api(NotesApi, Protocol):
@@ -79,11 +62,20 @@ class Views:
     """Read the configuration again. Raises ConfigError and keeps the old one."""
     api: Api
     """What /api/v1 answers."""
+    site: Site
+    """The status page, and everything below it."""
     attribution: Callable[[], Attribution | None] = lambda: None
     """None when no contact is configured."""
     utc: Callable[[], float] = time.time
     endpoint: Endpoint | None = None
     """blackbox_exporter's interface: /probe, /config, /logs."""
+
+
+@dataclass(frozen=True, slots=True)
+class PageOnly:
+    """The status page of a ledger, where no agent runs."""
+
+    site: Site
 
 
 @dataclass(slots=True)
@@ -94,9 +86,8 @@ class Access:
     headers: Mapping[str, str]
 
 
-def make_app(views: Views, access: Access, *around: Middleware) -> web.Application:
+def make_app(views: Views | PageOnly, access: Access, *around: Middleware) -> web.Application:
     """The application, with `around` as its outermost middlewares. It holds nothing that has to be closed."""
-    pages = _Pages(views)
 
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -121,7 +112,14 @@ def make_app(views: Views, access: Access, *around: Middleware) -> web.Applicati
 
     app = web.Application(middlewares=[*around, guard], client_max_size=BODY_BYTES_MAX)
     app.on_response_prepare.append(add_headers)
-    app.router.add_get("/", pages.index)
+    add_pages(app, views.site)
+    if isinstance(views, Views):
+        _add_agent(app, views, access)
+    return app
+
+
+def _add_agent(app: web.Application, views: Views, access: Access) -> None:
+    pages = _Pages(views)
     app.router.add_get("/metrics", pages.metrics)
     app.router.add_get("/api/v1/status", pages.status)
     app.router.add_get("/api/v1/outages", pages.outages)
@@ -133,7 +131,6 @@ def make_app(views: Views, access: Access, *around: Middleware) -> web.Applicati
     app.router.add_get(PROBING_TXT, pages.probing)
     if views.endpoint is not None:
         add_routes(app, views.endpoint)
-    return app
 
 
 def _has_certificate(request: web.Request) -> bool:
@@ -153,11 +150,6 @@ class _Pages:
         self._views = views
         self._scrapes = 0
         self._reloading = asyncio.Lock()
-
-    async def index(self, _request: web.Request) -> web.Response:
-        endpoint = self._views.endpoint
-        served = endpoint is not None and endpoint.why_off is None
-        return web.Response(text=_INDEX.format(probes=_PROBES if served else ""), content_type="text/html")
 
     async def metrics(self, request: web.Request) -> web.StreamResponse:
         if self._scrapes >= SCRAPES_MAX:

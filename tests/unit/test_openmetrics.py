@@ -152,6 +152,8 @@ IMPOSSIBLE = {
     "probe_tcp_handshake_rtt_seconds",
     "prober_certificate_expiry_timestamp_seconds",
     "prober_icmp_unmatched_replies_total",
+    # what nobody wrote
+    "prober_note_timestamp_seconds",
     # what never happened
     "prober_internal_errors_total",
     # what an agent costs: nothing ran but the replay

@@ -1,0 +1,144 @@
+"""Verdicts, dates and names as people read them. Nothing that is shown came from elsewhere unchecked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from math import isfinite
+from typing import Final
+from urllib.parse import quote
+
+from prober.judge.records import Outage, Scope, Verdict
+from prober.ledger_cli import duration, span, when
+from prober.model import Entity
+from prober.page.source import Facts
+from prober.printable import printable
+
+NAME_MAX: Final = 120
+TEXT_MAX: Final = 600
+
+_MONTHS: Final = (
+    "January", "February", "March", "April", "May", "June",
+    "July", "August", "September", "October", "November", "December",
+)  # fmt: skip
+
+WORDS: Final = {
+    Verdict.UP: "reachable",
+    Verdict.DOWN: "not reachable",
+    Verdict.PARTIAL: "partly reachable",
+    Verdict.DARK: "dark",
+    Verdict.UNKNOWN: "not known",
+}
+LOOKS: Final = {
+    Verdict.UP: "up",
+    Verdict.DOWN: "down",
+    Verdict.PARTIAL: "partial",
+    Verdict.DARK: "down",
+    Verdict.UNKNOWN: "unknown",
+}
+"""What a verdict looks like: a colour, and a sign that does without."""
+
+
+def clean(text: str, most: int = NAME_MAX) -> str:
+    """A text from outside: at most so long, with what could steer or forge made visible."""
+    return printable(text, most)
+
+
+def quoted(text: str) -> str:
+    """One part of a path, or a value of a query."""
+    return quote(text, safe="", errors="replace")
+
+
+def day(utc: float) -> str:
+    """`22 December 2014`."""
+    if not isfinite(utc):
+        return "?"
+    moment = datetime.fromtimestamp(utc, UTC)
+    return f"{moment.day} {_MONTHS[moment.month - 1]} {moment.year}"
+
+
+def moment(utc: float) -> str:
+    """`22 Dec 2014, 16:15:00`."""
+    at = datetime.fromtimestamp(round(utc), UTC)
+    return f"{at.day} {_MONTHS[at.month - 1][:3]} {at.year}, {at:%H:%M:%S}"
+
+
+def brief(utc: float) -> str:
+    """`21 Dec 16:08`."""
+    at = datetime.fromtimestamp(round(utc), UTC)
+    return f"{at.day} {_MONTHS[at.month - 1][:3]} {at:%H:%M}"
+
+
+def exact(utc: float) -> str:
+    """`21 Dec 16:08:31`, where the year is known."""
+    at = datetime.fromtimestamp(round(utc), UTC)
+    return f"{at.day} {_MONTHS[at.month - 1][:3]} {at:%H:%M:%S}"
+
+
+def clock(seconds: float) -> str:
+    """`2:13:05`, `3 d 2:13:05`: how long something has been going on. The page's script counts it on."""
+    whole = max(0, int(seconds))
+    days, rest = divmod(whole, 86_400)
+    text = f"{rest // 3600}:{rest // 60 % 60:02d}:{rest % 60:02d}"
+    return f"{days} d {text}" if days else text
+
+
+def titled(title: str, name: str) -> str:
+    """What people call it."""
+    return clean(title or name)
+
+
+def counted(count: int, one: str, many: str = "") -> str:
+    """`1 outage`, `3 outages`."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def parts_of(entity: Entity) -> tuple[Scope, str, list[str]]:
+    """What an entity is judged by: scope, its word, names."""
+    if entity.networks:
+        return "network", "network", [network.name for network in entity.networks]
+    if entity.sites:
+        return "site", "site", [site.name for site in entity.sites]
+    return "target", "target", [target.name for target in entity.targets]
+
+
+def standing(facts: Facts, entity: Entity) -> str:
+    """`4 of 4 networks up.`"""
+    scope, word, names = parts_of(entity)
+    if not names:
+        return ""
+    known = [facts.known(scope, name).verdict for name in names]
+    up, unknown = known.count(Verdict.UP), known.count(Verdict.UNKNOWN)
+    text = f"{up:,} of {counted(len(names), word)} up"
+    return f"{text}, {unknown:,} not known." if unknown else f"{text}."
+
+
+def last_outage(outages: Sequence[Outage]) -> str:
+    """`Last outage 9 h 31 min (±30 s), 22 December 2014.` Newest first, of one scope."""
+    over = next((one for one in outages if not one.ongoing and one.outage_class == "outage"), None)
+    if over is None:
+        return "No outage on record."
+    return f"Last outage {duration(over)}, {day(over.start)}."
+
+
+def blindness(facts: Facts) -> str:
+    """Why nothing is known; empty if this vantage can see."""
+    gap = next(iter(facts.open_gaps), None)
+    if gap is None and facts.observer_up is not False:
+        return ""
+    since = f" since {when(gap.begin)} UTC" if gap is not None else ""
+    return f"This vantage cannot see{since}: its references do not answer either. Nothing is known."
+
+
+def reasons(failures: Iterable[tuple[str, int]], most: int = 3) -> str:
+    """`connect/timeout 74,259, receive/timeout 15,443`: the most frequent ones."""
+    found = sorted(failures, key=lambda item: (-item[1], item[0]))
+    shown = ", ".join(f"{clean(label, 60)} {count:,}" for label, count in found[:most])
+    return shown + (f", {counted(len(found) - most, 'other')}" if len(found) > most else "")
+
+
+def milliseconds(seconds: float) -> str:
+    """`0.4 ms`, `330 ms`, `1.5 s`."""
+    if seconds >= 1:
+        return span(seconds)
+    return f"{seconds * 1000:.{1 if seconds < 0.00995 else 0}f} ms"
