@@ -27,7 +27,8 @@ def text() -> str:
 
 
 def _helps(command: click.Command, path: str, parent: click.Context | None = None) -> Iterator[tuple[str, str]]:
-    context = click.Context(command, info_name=path if parent is None else path.rpartition(" ")[2], parent=parent)
+    name = path if parent is None else path.rpartition(" ")[2]
+    context = click.Context(command, info_name=name, parent=parent, **command.context_settings)
     context.terminal_width = WIDTH  # not this terminal's
     context.max_content_width = WIDTH
     yield path, "\n".join(line.rstrip() for line in command.get_help(context).splitlines())
