@@ -432,7 +432,7 @@ def report(
     """What all vantages say together: outages with the bounds that they agree on, who saw what, availability.
 
     An outage: nobody who can see reaches it. A peninsula: some do, some do not. An island: a vantage was cut off.
-    Exit 0: here it is; 1: nothing was observed in that time; 2: wrong usage, or nothing that could be read.
+    Exit 0: here it is; 1: nothing was observed then, or nothing has that name; 2: wrong usage, or nothing to read.
 
     \b
     prober report                                the agent's own ledger
@@ -441,7 +441,7 @@ def report(
     prober report --prometheus http://localhost:9090 --format csv
     """
     from prober.ledger import LedgerError
-    from prober.report.command import Question, of_ledgers, of_prometheus, rendered
+    from prober.report.command import NoSuchName, Question, of_ledgers, of_prometheus, rendered
     from prober.report.prometheus import PrometheusError, access
 
     if to_json and form not in (None, "json"):
@@ -461,6 +461,9 @@ def report(
             found = of_ledgers(ledgers or [or_exit(lambda: load_settings(config)).data_dir], question)
     except (LedgerError, PrometheusError) as error:
         fail(f"prober report: {error}")
+    except NoSuchName as error:
+        click.echo(f"prober report: {error}", err=True)
+        sys.exit(NEGATIVE)
     click.echo(rendered(found, "json" if to_json else form or "md"), nl=False)
     if not found.observed:
         sys.exit(NEGATIVE)

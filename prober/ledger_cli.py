@@ -29,6 +29,10 @@ NOTES_SHOWN: Final = 20
 _PIPE_COLUMNS: Final = 200
 _WIDE_COLUMNS: Final = 120
 """From this width on, nothing needs to be wrapped."""
+_ALL_COLUMNS: Final = 80
+"""Below this width there is no room for onset and failures."""
+_NARROW_COLUMNS: Final = 60
+"""Below this one, what was unreachable is one column."""
 
 
 class Lasting(Protocol):
@@ -102,33 +106,40 @@ def when(utc: float) -> str:
 
 
 def outages_table(outages: Iterable[Outage], *, width: int) -> Table:
-    """A table that fits into `width` characters; from 80 on without cutting anything but long names.
+    """A table that fits into `width` characters (40 or more), without cutting anything but long names.
 
-    With a column for the vantage if there are several.
+    With the vantage if there are several; below 80 without onset and failures.
     """
     outages = list(outages)
     several = len({outage.vantage for outage in outages}) > 1
-    wide = width >= _WIDE_COLUMNS
+    wide, all_columns, narrow = width >= _WIDE_COLUMNS, width >= _ALL_COLUMNS, width < _NARROW_COLUMNS
     table = Table(box=None, pad_edge=False, padding=(0, 2 if wide else 1, 0, 0), header_style="bold")
     table.add_column("start (UTC)", no_wrap=wide, min_width=10)
-    if several:
-        table.add_column("vantage", overflow="fold")
-    table.add_column("scope", no_wrap=True)
-    table.add_column("name", overflow="fold", ratio=None if wide else 1)
-    table.add_column("duration", no_wrap=wide, min_width=12)
+    if narrow:
+        table.add_column("what", overflow="fold")
+    else:
+        if several:
+            table.add_column("vantage", overflow="fold")
+        table.add_column("scope", no_wrap=True)
+        table.add_column("name", overflow="fold", ratio=None if wide else 1)
+    table.add_column("duration", no_wrap=wide, min_width=10 if narrow else 12)
     table.add_column("class", no_wrap=True)
-    table.add_column("onset", no_wrap=wide, min_width=6)
-    table.add_column("failures", min_width=9, overflow="fold")
+    if all_columns:
+        table.add_column("onset", no_wrap=wide, min_width=6)
+        table.add_column("failures", min_width=9, overflow="fold")
     for outage in outages:
-        table.add_row(
-            Text(when(outage.start)),
-            *([Text(printable(outage.vantage))] if several else []),
-            Text(outage.scope),
-            Text(printable(outage.name), style="bold"),
-            Text(duration(outage), style="bold red" if outage.ongoing else ""),
-            _class(outage),
+        vantage = [Text(printable(outage.vantage))] if several else []
+        what = [*vantage, Text(outage.scope), Text(printable(outage.name), style="bold")]
+        late = [
             Text(str(outage.onset), style="yellow" if outage.onset is Onset.PROGRESSIVE else ""),
             Text(_failures(outage.failures, wide)),
+        ]
+        table.add_row(
+            Text(when(outage.start)),
+            *([Text(" ").join(what)] if narrow else what),
+            Text(duration(outage), style="bold red" if outage.ongoing else ""),
+            _class(outage),
+            *(late if all_columns else []),
         )
     return table
 
@@ -157,7 +168,7 @@ def print_outages(outages: Sequence[Outage], gaps: Sequence[Gap], console: Conso
     for vantage in vantages:
         if line := blind_line(gap for gap in gaps if gap.vantage == vantage):
             where = f"{printable(vantage)}: " if len(vantages) > 1 else ""
-            console.print(Text(f"{where}{line}", style="dim"), soft_wrap=True)
+            console.print(Text(f"{where}{line}", style="dim"), soft_wrap=not console.is_terminal)
     if notes:
         console.print(Text("notes from outside (UTC):", style="bold"))
         print_notes(notes[:NOTES_SHOWN], console)

@@ -205,6 +205,12 @@ VANTAGE_FAMILIES: Final[tuple[VantageFamily, ...]] = (
         lambda judging: judging.reference_count,
     ),
     VantageFamily(
+        "prober_blip_seconds",
+        "gauge",
+        "What this agent calls a blip: an outage that was certainly this long is of class outage (judgement.blip)",
+        lambda judging: judging.judge.settings.blip_seconds,
+    ),
+    VantageFamily(
         "prober_ledger_writable",
         "gauge",
         "Whether events reach the ledger's disk",

@@ -41,6 +41,14 @@ class LedgerError(Exception):
     """The ledger cannot be used. Its text is one line that names the file or directory and says what to do."""
 
 
+class NoLedger(LedgerError):
+    """There is none at `path`."""
+
+    def __init__(self, path: Path, remedy: str) -> None:
+        super().__init__(f"{path}: there is no ledger; {remedy}")
+        self.path = path
+
+
 def passing(error: OSError | sqlite3.Error) -> bool:
     """Whether the condition may go away by itself (a full or read-only disk): worth waiting for."""
     if isinstance(error, OSError):
@@ -147,7 +155,7 @@ def reading(path: Path, *, beside_writer: bool = False) -> Iterator[sqlite3.Conn
     Raises LedgerError, sqlite3.Error or OSError.
     """
     if not exists(path):
-        raise LedgerError(f"{path}: there is no ledger; run the agent with this directory, or name its with --data-dir")
+        raise NoLedger(path, "run the agent with this directory, or name its with --data-dir")
     if not os.access(path, os.R_OK):
         raise forbidden(path)
     with (

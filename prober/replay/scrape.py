@@ -3,6 +3,8 @@
 It is looked at every SCRAPE_SECONDS, as the shipped configuration has it. Samples are kept where a state changed, and
 else as seldom as panels allow: Prometheus looks back five minutes for the last one. A zero that says "none" is not
 repeated (but of entities), and of targets and checks, of which there are many, what no panel asks for is left out.
+A counter has its zero at the first scrape of each life and at the one before it first grows: `increase` sees no more
+than what grew between two samples.
 """
 
 from __future__ import annotations
@@ -56,6 +58,7 @@ STARTED: Final = "process_start_time_seconds"
 _CLOSE_OF_VANTAGES: Final = frozenset({"prober_observer_up"})
 _LEADING_ONLY: Final = frozenset({"prober_state_seconds_total"})
 _TITLES: Final = "prober_scope_info"
+_COUNTERS: Final = frozenset(family.name for family in SCOPE_FAMILIES if family.type == "counter")
 
 
 @dataclass(slots=True)
@@ -197,12 +200,15 @@ class Scraper:
                     continue
                 for further, value in family.read(view):
                     full = own + further + self._tail
+                    series = self.tape.spool.series(family.name, full)
+                    counts = family.name in _COUNTERS
                     if value == 0 and family.name not in _ALWAYS and scope != "entity":
-                        series = self.tape.spool.series(family.name, full)
-                        if self._last.get(series, 0.0) == 0:
+                        if self._last.get(series, 0.0 if not counts else None) == 0:
                             continue  # a zero that says "none" is not repeated
                         self._put(family.name, full, at, value, True)
                         continue
+                    if counts and value > 0 and self._last.get(series) == 0:
+                        self.tape.spool.put(series, at - SCRAPE_SECONDS, 0.0)
                     self._put(family.name, full, at, value, due)
         if keep or changed:
             self._networks(judging, at, keep)

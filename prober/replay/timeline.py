@@ -16,7 +16,7 @@ from prober.ledger_cli import print_outages, span, when
 from prober.model import Target
 from prober.printable import printable
 from prober.replay.agent import CELLS, Sent, Witness
-from prober.replay.fused import fused_lines
+from prober.replay.fused import print_fused
 from prober.replay.run import Replayed
 from prober.replay.score import Figures
 
@@ -51,7 +51,7 @@ def show(replayed: Replayed, figures: Mapping[str, Figures] | None, console: Con
             (printable(world.title), "bold"),
             f"  {when(world.start)} to {when(world.end)} UTC, seed {replayed.seed}",
         ),
-        soft_wrap=True,
+        soft_wrap=not console.is_terminal,
     )
     rows = list(_rows(replayed))
     for witness in replayed.witnesses:
@@ -68,8 +68,7 @@ def show(replayed: Replayed, figures: Mapping[str, Figures] | None, console: Con
     if len(replayed.witnesses) > 1:
         console.print()
         console.print(Text("all vantages together", style="bold"))
-        for row in fused_lines(replayed):
-            console.print(Text(row), soft_wrap=True)
+        print_fused(replayed, console)
     if figures is not None:
         console.print()
         print_score(figures, console)
@@ -77,7 +76,8 @@ def show(replayed: Replayed, figures: Mapping[str, Figures] | None, console: Con
 
 def timeline(replayed: Replayed, witness: Witness, rows: Sequence[Row], width: int | None) -> Iterator[Text]:
     """The scopes over time, one line each, and what the characters mean."""
-    names = [f"{row.scope} {row.name}"[: _NAME_MAX - 1] for row in rows]
+    longest = _NAME_MAX if width is None else max(LEAST_CELLS // 2, min(_NAME_MAX, width - LEAST_CELLS))
+    names = [f"{row.scope} {row.name}"[: longest - 1] for row in rows]
     margin = max(map(len, names)) + 1
     cells = CELLS if width is None else max(LEAST_CELLS, min(CELLS, width - margin))
     yield Text(" " * margin + _axis(replayed, cells), style="dim")
@@ -86,13 +86,23 @@ def timeline(replayed: Replayed, witness: Witness, rows: Sequence[Row], width: i
         for character in _cells(replayed, witness, row, cells):
             line.append(character, style=_STYLES.get(character))
         yield line
-    each = (replayed.world.end - replayed.world.start) / cells
-    legend = Text(" " * margin)
-    for character, meaning in LEGEND:
-        legend.append(character, style=_STYLES[character])
-        legend.append(f" {meaning}  ", style="dim")
-    legend.append(f"(each {span(each)})", style="dim")
-    yield legend
+    yield from _legend(margin, (replayed.world.end - replayed.world.start) / cells, width)
+
+
+def _legend(margin: int, each: float, width: int | None) -> Iterator[Text]:
+    """What the characters mean, on as many lines as it takes."""
+    parts = [Text.assemble((mark, _STYLES[mark]), (f" {meaning}  ", "dim")) for mark, meaning in LEGEND]
+    parts.append(Text(f"(each {span(each)})", style="dim"))
+    if width is not None and margin + max(len(part.plain.rstrip()) for part in parts) > width:
+        margin = 0
+    line = Text(" " * margin)
+    for part in parts:
+        if width is not None and len(line) > margin and len(line) + len(part.plain.rstrip()) > width:
+            line.rstrip()
+            yield line
+            line = Text(" " * margin)
+        line.append_text(part)
+    yield line
 
 
 def _axis(replayed: Replayed, cells: int) -> str:
@@ -222,9 +232,9 @@ def _meet(one: Outage, other: Outage) -> bool:
 def print_score(figures: Mapping[str, Figures], console: Console) -> None:
     """The score as a table: a column for each kind of scope."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("score")
+    table.add_column("score", overflow="fold")
     for scope in figures:
-        table.add_column(scope, justify="right")
+        table.add_column(scope, justify="right", overflow="fold")
     columns = [_words(one) for one in figures.values()]
     for line in columns[0] if columns else ():
         table.add_row(line, *(column[line] for column in columns))

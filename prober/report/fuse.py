@@ -26,6 +26,8 @@ Kind: TypeAlias = Literal["outage", "peninsula"]
 
 LOOK_BACK: Final = 64
 """Groups of edges that are compared with the next one: bounds overlap with neighbours only."""
+_MILLISECOND: Final = 0.001
+"""Finer than that no time is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +60,9 @@ class Fused:
     up: tuple[str, ...]  # that reached it meanwhile
     blind: tuple[str, ...]  # that could not see for some of it
     witnesses: tuple[Outage, ...] = field(repr=False)
-    certain_until: float = -inf  # of one that goes on: how far it is certain so far
+    certain_until: float = -inf  # of one that goes on at the report's end: how far it is certain so far
     unobserved_seconds: float = 0.0  # while nobody could see
+    skew_seconds: float = 0.0  # by how much, at most, the witnesses' clocks have widened each bound
 
     @property
     def ongoing(self) -> bool:
@@ -97,9 +100,13 @@ class Fused:
 
     @property
     def outage_class(self) -> OutageClass:
-        """`outage` if even the shortest duration reaches what every witness calls more than a blip."""
+        """`outage` if even the shortest duration reaches what every witness calls more than a blip.
+
+        By the witnesses' own clocks: one that is off moves both ends of what it saw, and makes it no shorter.
+        """
         blip = max((one.blip_seconds for one in self.witnesses), default=60.0)
-        return OutageClass.OUTAGE if self.duration_min_seconds >= blip else OutageClass.BLIP
+        certain = (self.certain_until if self.end is None else self.end.after) - self.start.by + 2 * self.skew_seconds
+        return OutageClass.OUTAGE if max(0.0, certain) >= blip - _MILLISECOND else OutageClass.BLIP
 
 
 def fuse(sights: Iterable[Sight], *, until: float) -> list[Fused]:
@@ -117,6 +124,8 @@ def fuse(sights: Iterable[Sight], *, until: float) -> list[Fused]:
     coming = sorted(downs, key=lambda down: down.start.at, reverse=True)
     holding: list[_Down] = []
     known = sorted(moment for moment in moments if -inf < moment <= until)
+    said_down: set[str] = set()
+    said_up: set[str] = set()
     for begin, end in pairwise(known):
         middle = (begin + end) / 2
         while coming and coming[-1].start.at <= middle:
@@ -149,7 +158,8 @@ def fuse(sights: Iterable[Sight], *, until: float) -> list[Fused]:
         previous = kind
     edges = {down.start.at: down.start for down in downs}
     edges |= {down.end.at: down.end for down in downs if down.end is not None}
-    return [_fused(run, edges, until) for run in runs]
+    certain = _certain_until(previous, holding, coming, said_down, said_up, until)
+    return [_fused(run, edges, until, certain) for run in runs]
 
 
 class _Blind:
@@ -182,6 +192,12 @@ class _Down:
     outage: Outage
     start: Edge
     end: Edge | None
+    skew: float
+
+    @property
+    def certain_until(self) -> float:
+        """How far it is certain: to its last failure, which the clock may have stamped too late."""
+        return self.outage.ended_after - self.skew if self.end is None else self.end.after
 
 
 @dataclass(slots=True)
@@ -213,8 +229,9 @@ class _Run:
 
 def _downs(sights: Sequence[Sight]) -> list[_Down]:
     found = [
-        _Down(sight.vantage, outage, _start_of(outage, sight.skew_seconds), _end_of(outage, sight.skew_seconds))
+        _Down(sight.vantage, outage, _start_of(outage, skew), _end_of(outage, skew), skew)
         for sight in sights
+        for skew in (sight.skew_seconds,)
         for outage in sight.outages
     ]
     starts = [_Group(down, down.start) for down in found]
@@ -316,7 +333,26 @@ def _common_end(group: _Group) -> Edge:
     return Edge(group.after, group.by, min(max((answer + failure) / 2, group.after), group.by))
 
 
-def _fused(run: _Run, edges: Mapping[float, Edge], until: float) -> Fused:
+def _certain_until(
+    kind: Kind | None, holding: Iterable[_Down], coming: Iterable[_Down], down: set[str], up: set[str], until: float
+) -> float:
+    """How far what there is at `until` is certain. What ended (or changed) later was certain up to that bound.
+
+    An outage is over as soon as one who sees reaches it; a peninsula when nobody who sees is down, or nobody is up.
+    """
+    holding = list(holding)
+    certain = max((one.certain_until for one in holding), default=-inf)
+    if kind == "outage":
+        voting = [one.end.after for one in holding if one.end is not None and one.vantage in down]
+        return min(until, certain, *voting)
+    changes = {vantage: inf for vantage in up}  # until when each of those who reach it certainly does
+    for one in coming:
+        if one.vantage in up:
+            changes[one.vantage] = min(changes[one.vantage], one.start.after)
+    return min(until, certain, max(changes.values(), default=inf))
+
+
+def _fused(run: _Run, edges: Mapping[float, Edge], until: float, certain_until: float) -> Fused:
     witnesses = sorted(run.downs.values(), key=lambda down: (down.start.at, down.vantage))
     start = edges.get(run.begin)
     if start is None:  # a dissenter went blind, or who was blind came back: for those who see it begins here
@@ -326,7 +362,6 @@ def _fused(run: _Run, edges: Mapping[float, Edge], until: float) -> Fused:
     end = edges.get(run.end)
     if end is None and run.end < until:
         end = Edge(run.begin if run.doubted else run.seen_until, run.end, run.end)
-    ongoing = [down.outage for down in witnesses if down.outage.ongoing]
     return Fused(
         run.kind,
         start,
@@ -335,6 +370,7 @@ def _fused(run: _Run, edges: Mapping[float, Edge], until: float) -> Fused:
         tuple(sorted(run.up)),
         tuple(sorted(run.blind)),
         tuple(down.outage for down in witnesses),
-        certain_until=max((one.ended_after for one in ongoing), default=-inf),
+        certain_until=certain_until if end is None else -inf,
         unobserved_seconds=run.unobserved,
+        skew_seconds=max((down.skew for down in witnesses), default=0.0),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from math import ceil, inf
@@ -25,6 +25,8 @@ SILENT_SECONDS: Final = 120.0
 SKEW_WINDOW_SECONDS: Final = 600.0
 """A scrape's delay looks like a clock that is ahead: the least of so long is taken for the clock's."""
 DAY: Final = 86_400.0
+BLIP_SECONDS: Final = 60.0
+"""What an agent that does not export its setting (`judgement.blip`) calls a blip at most."""
 
 _BOUNDS: Final = ("started_after", "started_by", "ended_after", "ended_by")
 _DEGRADED: Final = "degraded_since"
@@ -39,6 +41,8 @@ class _Heard:
     scrapes: list[float] = field(default_factory=list)  # their times, in order
     offsets: list[tuple[float, float]] = field(default_factory=list)  # (when, its clock minus Prometheus')
     offline: list[Span] = field(default_factory=list)
+    online: bool = True  # what it said last
+    blip_seconds: float = BLIP_SECONDS
     seen: dict[Key, list[Span]] = field(default_factory=dict)
     entities: dict[Key, str] = field(default_factory=dict)
     outages: dict[Key, list[Outage]] = field(default_factory=dict)
@@ -54,6 +58,7 @@ async def from_prometheus(
     matching = _matching(scopes, name)
     await _hear(server, heard, since, until, step)
     if scopes:
+        await _ask_blips(server, heard, until)
         await _see(server, heard, matching, since, until, step)
         await _past(server, heard, matching, since, until)
         await _present(server, heard, matching, since, until)
@@ -68,7 +73,8 @@ def _matching(scopes: Iterable[Scope], name: str | None) -> str:
 
 
 async def _chunks(server: Prometheus, query: str, since: float, until: float, step: float) -> AsyncIterator[Series]:
-    begin = since
+    """The query's series at every step; the last one is `until` itself, so that nothing newer is missed."""
+    begin = until - step * ceil(max(0.0, until - since) / step - 1e-9)
     while begin <= until:
         end = min(until, begin + step * (POINTS - 1))
         for series in await server.over(query, begin, end, step):
@@ -89,6 +95,15 @@ async def _hear(server: Prometheus, heard: dict[str, _Heard], since: float, unti
     async for series in _chunks(server, "min by (vantage) (prober_observer_up)", since, until, step):
         one = heard.setdefault(series.labels.get("vantage", ""), _Heard())
         one.offline += _held(((at, value == 0) for at, value in series.samples), step)
+        one.online = series.samples[-1][1] != 0 if series.samples else one.online
+
+
+async def _ask_blips(server: Prometheus, heard: dict[str, _Heard], until: float) -> None:
+    """What each agent calls a blip, as it said last."""
+    for series in await server.instant("max by (vantage) (last_over_time(prober_blip_seconds[1d]))", until):
+        one = heard.get(series.labels.get("vantage", ""))
+        if one is not None and series.samples:
+            one.blip_seconds = series.samples[-1][1]
 
 
 async def _see(
@@ -126,11 +141,7 @@ def _vantage(name: str, heard: _Heard, step: float) -> Vantage:
         for earlier, later in pairwise(scrapes)
         if later - earlier > silent
     ]
-    gaps += [
-        Gap(f"offline:{begin:.0f}", name, max(first, begin), None if end >= last else end, GapCause.OFFLINE)
-        for begin, end in union(heard.offline)
-        if begin < last
-    ]
+    gaps += _islands(name, heard)
     outages = [outage for records in heard.outages.values() for outage in _once(records)]
     return Vantage(
         name,
@@ -142,6 +153,17 @@ def _vantage(name: str, heard: _Heard, step: float) -> Vantage:
         {key: union(spans) for key, spans in heard.seen.items()},
         heard.entities,
     )
+
+
+def _islands(name: str, heard: _Heard) -> Iterator[Gap]:
+    """When its references were silent. The last time goes on only if that was its last word."""
+    first, last = heard.scrapes[0], heard.scrapes[-1]
+    spans = union(heard.offline)
+    for begin, end in spans:
+        goes_on = not heard.online and end == spans[-1][1]
+        if goes_on or (begin < last and end > first):
+            shown = None if goes_on else min(end, last)
+            yield Gap(f"offline:{begin:.0f}", name, min(max(first, begin), last), shown, GapCause.OFFLINE)
 
 
 def _skew(offsets: Sequence[tuple[float, float]]) -> float:
@@ -204,6 +226,8 @@ def _ended(vantage: str, key: Key, label: str, bounds: Mapping[str, float], hear
         ended_by=high,
         end=end,
         ongoing=False,
+        # blips are not exported: whatever its setting was then, the agent called this an outage
+        blip_seconds=min(heard.blip_seconds, max(0.0, low - by)),
         onset=Onset.ABRUPT if degraded is None else Onset.PROGRESSIVE,
         degraded_since=degraded,
     )
@@ -239,6 +263,7 @@ async def _present(server: Prometheus, heard: dict[str, _Heard], matching: str, 
             place = _place(series, heard)
             if place is not None and series.samples:
                 newest.setdefault((series.labels["vantage"], place[1]), {})[bound] = series.samples[-1]
+    starts = await _starts(server, heard, matching, until)
     for (vantage, key), bounds in newest.items():
         by = bounds.get("started_by", (0.0, 0.0))[1]
         if by <= 0:
@@ -256,13 +281,36 @@ async def _present(server: Prometheus, heard: dict[str, _Heard], matching: str, 
             entity=one.entities.get(key, ""),
             started_after=after,
             started_by=by,
-            start=by if after is None else (after + by) / 2,
+            start=_within(starts.get((vantage, key)), after, by),
             detected_at=by,
             ended_after=by + certain,
+            blip_seconds=one.blip_seconds,
             onset=Onset.PROGRESSIVE if degraded else Onset.ABRUPT,
             degraded_since=degraded or None,
         )
         one.outages.setdefault(key, []).append(outage)
+
+
+async def _starts(
+    server: Prometheus, heard: Mapping[str, _Heard], matching: str, until: float
+) -> dict[tuple[str, Key], float]:
+    """The headlines of what goes on: the scrape's time less what it said, put right by how far the clock is off."""
+    lasting = f"prober_outage_seconds{{{matching}}}"
+    query = f"max by ({_BY}) ((timestamp({lasting}) - {lasting}) and ({lasting} > 0))"
+    found: dict[tuple[str, Key], float] = {}
+    for series in await server.instant(query, until):
+        place = _place(series, heard)
+        if place is not None and series.samples:
+            off = place[0].offsets[-1][1] if place[0].offsets else 0.0
+            found[series.labels["vantage"], place[1]] = series.samples[-1][1] + off
+    return found
+
+
+def _within(start: float | None, after: float | None, by: float) -> float:
+    """A headline within its bounds; their middle where none is known."""
+    if start is None:
+        return by if after is None else (after + by) / 2
+    return min(by, start if after is None else max(after, start))
 
 
 async def _certain(server: Prometheus, vantage: str, key: Key, begin: float, now: float) -> float:

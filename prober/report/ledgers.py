@@ -8,7 +8,7 @@ from pathlib import Path
 
 from prober.judge.records import Gap, Outage
 from prober.ledger import LedgerError, read_gaps, read_outages
-from prober.ledger.files import broken, ledger_file, passing, reading
+from prober.ledger.files import NoLedger, broken, ledger_file, passing, reading
 from prober.ledger.storage import Restored, restore
 from prober.ledger.totals import never_up
 from prober.report.report import ORDER, Key, Vantage
@@ -19,7 +19,12 @@ def from_ledgers(paths: Iterable[Path]) -> list[Vantage]:
     """The vantages whose ledgers these files or directories are. Raises LedgerError."""
     found: dict[str, Vantage] = {}
     for path in paths:
-        for vantage in _vantages(path):
+        try:
+            vantages = _vantages(path)
+        except NoLedger as error:
+            remedy = "name the data directory of an agent, or its ledger file, with --ledger"
+            raise NoLedger(error.path, remedy) from None
+        for vantage in vantages:
             if vantage.name in found:
                 raise LedgerError(
                     f"{ledger_file(path)}: there is a vantage {vantage.name} in another of these ledgers already; "

@@ -95,12 +95,13 @@ def _secret(file: Path) -> str:
             text = opened.read(SECRET_MAX + 1)
     except OSError as error:
         raise PrometheusError(f"{where}: cannot be read ({error.strerror})") from None
-    try:
-        secret = text.decode().strip()
-    except UnicodeDecodeError:
-        secret = ""
-    if not secret or not secret.isprintable() or len(text) > SECRET_MAX:
-        raise PrometheusError(f"{where}: holds no secret; write it on one line")
+    secret = text.decode(errors="replace").strip()
+    if not secret:
+        raise PrometheusError(f"{where}: is empty; it must hold one line, the secret")
+    if len(secret.splitlines()) > 1:
+        raise PrometheusError(f"{where}: holds several lines; it must hold one, the secret")
+    if not secret.isprintable() or "\N{REPLACEMENT CHARACTER}" in secret or len(text) > SECRET_MAX:
+        raise PrometheusError(f"{where}: holds no text that can be a secret; it must hold one line, the secret")
     return secret
 
 

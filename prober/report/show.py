@@ -148,7 +148,7 @@ def recorded(one: Record) -> tuple[str, ...]:
         one.scope,
         name_of(one.name),
         duration(fused),
-        "ONGOING" if fused.ongoing else _class(fused),
+        class_of(fused),
         str(fused.onset),
         _names(fused.down),
         _names(fused.up),
@@ -156,8 +156,10 @@ def recorded(one: Record) -> tuple[str, ...]:
     )
 
 
-def _class(fused: Fused) -> str:
-    """A peninsula that lasted is none of class `outage` to a reader."""
+def class_of(fused: Fused) -> str:
+    """As tables say it. A peninsula that lasted is none of class `outage` to a reader."""
+    if fused.ongoing:
+        return "ONGOING"
     return "-" if fused.kind == "peninsula" and fused.outage_class == "outage" else str(fused.outage_class)
 
 

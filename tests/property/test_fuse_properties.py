@@ -75,6 +75,24 @@ def test_the_truth_is_held_and_the_bounds_are_no_wider(
         assert record.down == tuple(sight.vantage for sight in sights)
 
 
+@given(grids, truths, st.floats(400, 20_000))
+def test_a_report_that_ends_within_an_outage_knows_what_was_certain(
+    grid: list[tuple[float, float, int]], durations: list[tuple[float, float]], until: float
+) -> None:
+    """Never beyond the truth, and as far as the whole record says: to the earlier of its end's bound and `until`."""
+    sights, spans = world(grid, durations)
+    whole = {record.start.at: record for record in fuse(sights, until=UNTIL)}
+    for record in fuse(sights, until=until):
+        same = whole[record.start.at]
+        assert same.end is not None
+        assert record.start == same.start
+        if record.end is None:
+            assert record.certain_until == min(until, same.end.after)
+            assert any(begin <= record.start.by and record.certain_until <= end for begin, end in spans)
+        else:
+            assert record.end == same.end
+
+
 @given(grids, truths, st.randoms(use_true_random=False))
 def test_the_order_of_vantages_and_records_says_nothing(
     grid: list[tuple[float, float, int]], durations: list[tuple[float, float]], random: st.DataObject

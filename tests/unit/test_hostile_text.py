@@ -26,7 +26,7 @@ from rich.console import Console
 from prober import cli as module
 from prober.cli import cli
 from prober.failures import Failure, Operation
-from prober.judge.records import GapCause
+from prober.judge.records import GapCause, Settings
 from prober.ledger.batch import Batch, Heartbeat, OutageEntry, write
 from prober.ledger.files import FILE_NAME, create, open_writing
 from prober.ledger.notes import Note, add_note
@@ -202,7 +202,7 @@ async def exposition() -> str:
     judging = SimpleNamespace(
         ledger=Ledger(),
         shown={},
-        judge=SimpleNamespace(observer_up=True),
+        judge=SimpleNamespace(observer_up=True, settings=Settings()),
         reference_count=0,
         ongoing=lambda: [outage(HOSTILE, entity=HOSTILE)],
         utc=lambda: BEGIN,

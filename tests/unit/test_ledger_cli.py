@@ -79,6 +79,15 @@ def rendered(
     return console.file.getvalue()
 
 
+@pytest.mark.parametrize("width", [40, 60])
+def test_a_narrow_table_keeps_what_matters(width: int) -> None:
+    text = rendered(width)
+    assert max(map(len, text.splitlines())) <= width
+    assert "ONGOING" in text
+    assert "outage" in text
+    assert "…" not in text
+
+
 @pytest.mark.parametrize("width", [80, 100, 160])
 def test_the_table_is_whole_at_any_usual_width(width: int) -> None:
     text = rendered(width)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 from dataclasses import replace
@@ -128,6 +129,62 @@ def test_a_place_that_cannot_be_written(where: str, tmp_path: Path) -> None:
     done = CliRunner().invoke(cli, ["replay", str(tmp_path / "world.yml"), "--openmetrics", str(tmp_path / where)])
     assert done.exit_code == 2
     assert "world.om: is in no directory" in done.output or "is a directory; name a file" in done.output
+
+
+def small_world(directory: Path) -> str:
+    (directory / "targets.yml").write_text(TARGETS)
+    head = f"world: A test\nstart: {moment(0)}\nend: {moment(0.1)}\ntargets: targets.yml\n"
+    (directory / "world.yml").write_text(head)
+    return str(directory / "world.yml")
+
+
+@pytest.mark.parametrize("option", ["--openmetrics", "--ledger"])
+def test_what_is_no_regular_file_is_left_as_it_is(option: str, tmp_path: Path) -> None:
+    pipe, link = tmp_path / "pipe.x", tmp_path / "link.x"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    for path in (pipe, link):
+        done = CliRunner().invoke(cli, ["replay", small_world(tmp_path), option, str(path)])
+        assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
+        assert f"{path}: is no regular file" in done.stderr
+    assert pipe.is_fifo()
+    assert link.is_symlink()
+
+
+def test_a_link_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    link, file = tmp_path / "link.om", tmp_path / "there/world.om"
+    link.symlink_to("there/world.om")
+    for before in (None, "old"):
+        if before is not None:
+            file.write_text(before)
+        done = CliRunner().invoke(cli, ["replay", small_world(tmp_path), "--openmetrics", str(link)])
+        assert done.exit_code == 0, done.output
+        assert link.is_symlink()
+        assert file.read_text().endswith("# EOF\n")
+        assert [path.name for path in (tmp_path / "there").iterdir()] == ["world.om"]
+    (tmp_path / "loop").symlink_to("loop")
+    done = CliRunner().invoke(cli, ["replay", small_world(tmp_path), "--openmetrics", str(tmp_path / "loop")])
+    assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
+
+
+def test_counters_begin_with_their_zero(text: Path) -> None:
+    """`increase` sees what grew between two samples: the first minutes of a first outage must not be the first one."""
+    counted: dict[str, list[tuple[float, float]]] = {}
+    for line in text.read_text().splitlines():
+        if line.startswith(("prober_outage_seconds_total{", "prober_outages_total{", "prober_state_seconds_total{")):
+            head, count, when = line.rsplit(" ", 2)
+            counted.setdefault(head, []).append((float(when), float(count)))
+    networks = [head for head in counted if "_outage_seconds_total" in head and 'scope="network"' in head]
+    assert len(networks) == 4  # also of those that were never down
+    grew = 0
+    for head, samples in counted.items():
+        assert samples[0][0] == START, head
+        for (at, value), (after, more) in pairwise(samples):
+            if value == 0 and more > 0:
+                grew += 1
+                assert after - at == SCRAPE_SECONDS, head
+    assert grew > 20
 
 
 def test_a_spool_gives_back_what_was_put(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -204,6 +204,23 @@ def written(replayed: Replayed, width: int) -> str:
     return capture.get()
 
 
+@pytest.mark.parametrize("width", [40, 60, 80, 100])
+def test_everything_fits_into_a_terminal(width: int) -> None:
+    text = (
+        "vantages: [hanover, tokyo]\n"
+        "conditions:\n"
+        f"  - {{match: {{network: south}}, {during(1, 1.5)}, down: true}}\n"
+        f"  - {{match: {{network: north, vantage: tokyo}}, {during(2, 2.5)}, down: true}}\n"
+    )
+    lines = written(replay(world_of(text, hours=3)), width).splitlines()
+    assert [line for line in lines if len(line) > width] == []
+    together = "\n".join(lines[lines.index("all vantages together") :])
+    for word in ("outage", "peninsula", "network", "south", "north"):
+        assert word in together
+    assert ("hanover" in together) == (width >= 80)
+    assert "…" not in together
+
+
 def test_the_timeline_tells_the_states_apart_without_colour() -> None:
     text = (
         "conditions:\n"

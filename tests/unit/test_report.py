@@ -118,6 +118,30 @@ def test_a_window_counts_what_lies_in_it(two: tuple[str, ...]) -> None:
     assert (row["availability"], row["outage_seconds"], row["outages"]) == (0.0, HOUR, 1)
 
 
+def test_what_ended_after_the_window_is_certain_in_all_of_it(two: tuple[str, ...]) -> None:
+    window = ("--since", "2014-12-22T20:00:00Z", "--until", "2014-12-22T21:00:00Z", "--scope", "network")
+    found = told(*two, *window)
+    ((one,), (row,)) = found["outages"], found["availability"]
+    assert (one["class"], one["ongoing"], one["ended_after"]) == ("outage", True, "2014-12-22T21:00:00Z")
+    assert one["duration_min_seconds"] == pytest.approx(4.75 * HOUR - 30)
+    assert (row["availability_min"], row["availability_max"], row["outage_min_seconds"]) == (0.0, 0.0, HOUR)
+    assert "4 h 44 min so far" in run(*two, *window).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--name", "nonsuch"], 'has the name "nonsuch"; there is kcna, star-kp-176'),
+        (["--name", "kcna", "--scope", "network"], "there is a site of that name: --scope site"),
+    ],
+)
+def test_a_name_that_nothing_has(arguments: list[str], said: str, two: tuple[str, ...]) -> None:
+    done = run(*two, *arguments)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert said in done.stderr
+    assert run(*two, "--name", "kcna").exit_code == 0
+
+
 def test_a_scope_that_a_vantage_does_not_watch_gets_no_vote_of_it(tmp_path: Path) -> None:
     night = ended(outage(), HOUR)
     ledger(tmp_path / "a", night)
@@ -204,7 +228,7 @@ def test_nothing_observed_is_a_negative_result(two: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--ledger", "/nowhere"], "there is no ledger"),
+        (["--ledger", "/nowhere"], "there is no ledger; name the data directory of an agent, or its ledger file, with"),
         (["--prometheus", "ftp://x"], "not a URL of http or https"),
         (["--prometheus", "http://localhost:99999"], "not a URL"),
         (["--prometheus", "http://u:hidden@127.0.0.1:1/"], "http://127.0.0.1:1: cannot be reached"),
@@ -220,6 +244,7 @@ def test_what_cannot_be_is_one_line(arguments: list[str], said: str) -> None:
     assert done.exit_code == 2
     assert said in done.output
     assert "hidden" not in done.output
+    assert "--data-dir" not in done.output
     assert "Traceback" not in done.output
 
 
@@ -237,9 +262,10 @@ def test_a_way_in(tmp_path: Path) -> None:
     assert access("http://h", basic_auth_file=tmp_path / "user").headers == {"Authorization": "Basic bWU6cGFzczp3b3Jk"}
     way = access("https://me:a%20b@h/x/")
     assert (way.url, way.shown) == ("https://h/x", "https://h/x")
-    (tmp_path / "bad").write_bytes(b"a\nb")
-    with pytest.raises(PrometheusError, match="holds no secret"):
-        access("http://h", bearer_token_file=tmp_path / "bad")
+    for text, said in ((b"a\nb", "holds several lines; it must hold one"), (b" \n", "is empty"), (b"\xff", "no text")):
+        (tmp_path / "bad").write_bytes(text)
+        with pytest.raises(PrometheusError, match=said):
+            access("http://h", bearer_token_file=tmp_path / "bad")
 
 
 def test_ongoing_and_empty() -> None:

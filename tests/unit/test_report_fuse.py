@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from math import inf
 
+import pytest
+
 from prober.judge.records import Onset, Outage
 from prober.report.fuse import Edge, Sight, fuse
 
@@ -112,6 +114,54 @@ def test_one_that_goes_on() -> None:
     assert one.end is None
     assert (one.duration_seconds, one.duration_max_seconds) == (None, None)
     assert one.duration_min_seconds == 0  # certain up to its last failure, 140
+
+
+@pytest.mark.parametrize(
+    ("until", "end", "other", "certain"),
+    [
+        (400, None, None, 140),  # it goes on, certain to its last failure
+        (400, (600, 640), None, 400),  # it ended later: certain to the end of what is asked for
+        (610, (600, 640), None, 600),  # to the bound of its end
+        (400, (600, 640), (650, 690), 400),
+        (610, (600, 640), (650, 690), 600),  # the first who reaches it ends the outage
+        (610, (600, 640), (620, 660), 610),  # both saw one end: it lies in what they have in common
+    ],
+)
+def test_what_ended_after_the_report_was_certain_in_it(
+    until: float, end: tuple[float, float] | None, other: tuple[float, float] | None, certain: float
+) -> None:
+    sights = [sight("a", seen("a", (100, 140), end))]
+    if other is not None:
+        sights.append(sight("b", seen("b", (100, 140), other)))
+    (one,) = fuse(sights, until=until)
+    assert (one.kind, one.end, one.certain_until) == ("outage", None, certain)
+    assert one.duration_min_seconds == certain - 140
+    assert one.outage_class == ("outage" if certain >= 200 else "blip")
+
+
+def test_a_peninsula_is_certain_until_the_last_who_reached_it_may_not() -> None:
+    down = seen("a", (100, 140), (600, 640))
+    assert fuse([sight("a", down), sight("b")], until=400)[-1].certain_until == 400
+    later = sight("b", seen("b", (380, 440), (600, 640)))
+    (one,) = fuse([sight("a", down), later], until=400)
+    assert (one.kind, one.up, one.certain_until) == ("peninsula", ("b",), 380)
+    assert fuse([sight("a", down), later, sight("c")], until=400)[-1].certain_until == 400
+
+
+def test_who_went_blind_does_not_end_what_others_see() -> None:
+    lost = sight("a", seen("a", (100, 140), (200, 600)), blind=((201, 600),))
+    (one,) = fuse([lost, sight("b", seen("b", (100, 140), (900, 940)))], until=350)
+    assert (one.kind, one.end, one.certain_until) == ("outage", None, 350)
+
+
+def test_a_clock_that_is_off_makes_nothing_a_blip() -> None:
+    outage = seen("a", (100, 140), (200, 260), blip_seconds=60.0)
+    (one,) = fuse([sight("a", outage, skew=5.0)], until=1000)
+    assert (one.duration_min_seconds, one.outage_class) == (50, "outage")
+    (one,) = fuse([sight("a", seen("a", (100, 140), (199, 260)), skew=500.0)], until=1000)
+    assert (one.duration_min_seconds, one.outage_class) == (0, "blip")
+    (one,) = fuse([sight("a", seen("a", (100, 140), None), skew=5.0)], until=900)
+    assert one.certain_until == 135
 
 
 def test_abandoned_has_no_vote_afterwards() -> None:
