@@ -72,7 +72,7 @@ def cli() -> None:
     prober probe https://example.org/  probe once, with every phase
     prober status                      is anything down now?
     prober outages                     what was unreachable, and from when to when
-    prober page --data-dir data        the status page of a ledger, without probing
+    prober page --data-dir data        the page of a ledger, without probing
     prober note "attack reported"      keep a remark from outside beside it
     prober report --format html        outages, availability, plots, in one file
     prober replay world.yml            let a scripted world pass

@@ -37,10 +37,11 @@ def page(
     A running agent serves its own page, live; see --listen of prober run.
 
     \b
-    prober page --data-dir data                         the ledger as it stands
-    prober page --data-dir data --at 2014-12-22T20:00Z  as it was then
-    prober replay targets/incidents/2014-12-north-korea.yml --ledger nk-2014
+    prober page --data-dir data                          the ledger as it stands
+    prober page --data-dir data --at 2014-12-22T20:00:00Z  as it was then
     prober page --data-dir nk-2014 -t targets/incidents/north-korea-2014.yml
+
+    The last is of what `prober replay targets/incidents/2014-12-north-korea.yml --ledger nk-2014` leaves.
     """
     from prober.page.command import Wanted, serve
     from prober.web.listener import CannotListen

@@ -51,7 +51,7 @@ def test_each_help_has_an_example_that_is_understood(name: str) -> None:
 
 def test_the_overview_shows_what_is_used_every_day() -> None:
     shown = {understood(arguments) for arguments in examples(cli)}
-    assert shown == {"run", "check", "probe", "status", "outages", "note", "report", "replay"}
+    assert shown == {"run", "check", "probe", "status", "outages", "page", "note", "report", "replay"}
 
 
 def test_what_is_not_understood_is_seen_here() -> None:
@@ -76,7 +76,11 @@ def test_every_option_says_what_it_is_for(name: str) -> None:
 
 def test_what_lists_something_has_json() -> None:
     options = {name: {word for one in command.params for word in one.opts} for name, command in cli.commands.items()}
-    assert {name for name, words in options.items() if "--json" in words} == set(COMMANDS) - {"run", "completion"}
+    assert {name for name, words in options.items() if "--json" in words} == set(COMMANDS) - {
+        "run",
+        "page",
+        "completion",
+    }
 
 
 # -- completion --------------------------------------------------------------------------------------------------------
