@@ -85,6 +85,7 @@ class Code(StrEnum):
     # worlds
     MOMENT = "moment"
     CLOCK_STEP = "clock_step"
+    RAMP = "ramp"
     WORLD_TIMES = "world_times"
     CONDITION = "condition"
     OBSERVER = "observer"

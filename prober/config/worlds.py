@@ -27,6 +27,11 @@ from prober.probes import PROBES
 RTT_DEFAULT_SECONDS: Final = 0.2
 SPAN_MAX_SECONDS: Final = 20 * 366 * 86_400.0
 VANTAGES_MAX: Final = 100
+CALENDAR: Final = (
+    datetime(1, 1, 1, tzinfo=UTC).timestamp(),
+    datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp(),
+)
+"""The first and the last second that can be written, as Unix times."""
 
 DEFAULT_REFERENCES: Final = b"""
 defaults: {interval: 60s, timeout: 3s}
@@ -74,7 +79,13 @@ def _several(value: object) -> object:
 
 def _ramp(value: object) -> object:
     """A value that stays, as one that goes from itself to itself."""
-    return tuple(value) if isinstance(value, list) else (value, value)
+    if not isinstance(value, list):
+        return value, value
+    if len(value) < 2:  # else pydantic says that a place in it is missing, as if it were a key
+        refuse(
+            Code.RAMP, f"a ramp has two values, not {len(value)}; write [first, last], or one value without brackets"
+        )
+    return tuple(value)
 
 
 Moment = Annotated[
@@ -147,7 +158,7 @@ class ConditionEntry(FileModel):
     loss: LossRamp | None = None
     """Share of the probes that is lost; two values: a ramp from one to the other."""
     rtt: RttRamp | None = None
-    """Round-trip time; two values: a ramp. Beyond a check's timeout its probes are lost."""
+    """Round-trip time; two values: a ramp. Beyond a check's timeout its probes are lost, and it is down."""
 
     @model_validator(mode="after")
     def _is_a_time_in_which_something_holds(self) -> Self:
@@ -387,6 +398,7 @@ def _disagreements(
             yield document.problem((*at, "match"), Code.MATCHES_NOTHING, message)
         if entry.begin >= world.end or entry.end <= world.start:
             yield document.problem(at, Code.WORLD_TIMES, _OUTSIDE)
+    yield from _off_the_calendar(world, document, observer)
     stopped: dict[str, list[tuple[float, float, KeyPath]]] = {}
     for at, row in observer:
         yield from _unknown_names("vantage", row.vantage, known["vantage"], document, at)
@@ -403,6 +415,29 @@ def _disagreements(
                     yield document.problem(at, Code.OBSERVER, message)
             if row.stopped:
                 stopped.setdefault(vantage, []).append((begin, end, at))
+
+
+def _off_the_calendar(
+    world: World, document: Document, observer: Sequence[tuple[KeyPath, ObserverEntry]]
+) -> Iterator[Problem]:
+    """Steps after which some agent's clock would show a time that cannot be written."""
+    rows = sorted((row.at, at, row) for at, row in observer if row.at is not None)
+    wrong: set[KeyPath] = set()
+    for vantage in world.vantages:
+        mine = [
+            (when, at, row.clock_step or 0.0)
+            for when, at, row in rows
+            if (row.vantage is None or vantage in row.vantage) and when < world.end
+        ]
+        ends = [*(when for when, _, _ in mine), world.end][1:]
+        ahead = 0.0
+        for (when, at, step), until in zip(mine, ends, strict=True):
+            ahead += step
+            if (when + ahead < CALENDAR[0] or until + ahead > CALENDAR[1]) and at not in wrong:
+                wrong.add(at)
+                message = "sets the clock beyond the years 1 to 9999; make the step smaller, or move the world"
+                yield document.problem((*at, "clock_step"), Code.CLOCK_STEP, message)
+                break
 
 
 _OUTSIDE: Final = 'lies outside the world\'s "start:" and "end:"; correct the times or remove the row'

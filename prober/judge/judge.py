@@ -6,6 +6,7 @@ Every `now`, `at` and `sent_at` is the runner's clock, which never goes back.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -41,6 +42,7 @@ from prober.model import Check, Entity, Observation, Reference
 SWEEP_SECONDS = 10.0  # what the runner never reported is given up after the check's timeout and two of these
 MEMBERS_PER_CONFIRMATION = 10  # members of a scope in trouble are probed in turn, so many in a confirm_interval
 VOIDS_TO_UNKNOWN = 2
+GAPS_KEPT = 16  # an outage may have begun in one of them
 
 
 _sent_at = attrgetter("sent_at")
@@ -85,6 +87,7 @@ class Judge:
         self._held: set[str] = set()  # wait for another check of their scope to be confirmed
         self._summary: dict[Node, Summary] = {}  # for one pass
         self._beside: list[tuple[Observer, float, bool]] = []
+        self._gaps: deque[tuple[float, float, Observer | None]] = deque(maxlen=GAPS_KEPT)  # None: of all
         self._events: list[Event] = []
         self._sweep_at = 0.0
 
@@ -237,6 +240,7 @@ class Judge:
         The events follow at the next `decide`.
         """
         self._book.unobserved(list(self._book.ongoing), begin, end)
+        self._gaps.append((begin, end, None))
         self._events.append(GapClosed(self._gap(begin, end, cause)))
         for detector in self.watch.detectors.values():
             detector.observed = False
@@ -363,6 +367,7 @@ class Judge:
                 lane.caught_up()
                 mine = [node for node in self._book.ongoing if self._watched_by(node, observer)]
                 self._book.unobserved(mine, observer.gap_began, end)
+                self._gaps.append((observer.gap_began, end, observer))
 
     def _watched_by(self, node: Node, observer: Observer) -> bool:
         return any(self.watch.observer_of.get(leaf.key) is observer for leaf in node.leaves())
@@ -525,7 +530,8 @@ class Judge:
         if node in book.ongoing and (node.value if node.leaf is None else not node.leaf.down):
             self._events.append(book.close(node, self.utc_offset))
         if node.value is False and node not in book.ongoing:
-            self._events.append(book.open(node, now, self.utc_offset))
+            gaps = [(begin, end) for begin, end, of in self._gaps if of is None or self._watched_by(node, of)]
+            self._events.append(book.open(node, now, self.utc_offset, gaps))
         self._events += book.recovered(node, self.utc_offset)
         verdict = node.verdict()
         if verdict is not node.shown:

@@ -65,6 +65,7 @@ class Lane:
         self.first_failure: float | None = None
         self.last_failure: float | None = None
         self.first_ok: float | None = None
+        self.blind: tuple[float, float] | None = None  # when it was offline last: what was sent between says nothing
 
     # what arrives
 
@@ -128,8 +129,18 @@ class Lane:
         self.failing = [network for network in self.networks if network.losses]
         self.silent = [network for network in self.failing if network.losses >= SILENT_AFTER]
         silent = len(self.silent)
-        self.offline = 2 * silent > len(self.networks)
+        before, self.offline = self.offline, 2 * silent > len(self.networks)
+        if before and not self.offline:
+            begin, end = self.first_failure, self.first_ok
+            self.blind = None if begin is None or end is None else (begin, end)
         self.mixed = silent > 0 and not self.offline and not (silent == 1 and len(self.networks) >= 3)
+
+    def _cut_off(self, at: float) -> bool:
+        """Was `at` in the time of being offline, this one or the last: between a failure and the next sign of life?"""
+        if not self.offline:
+            return self.blind is not None and self.blind[0] < at < self.blind[1]
+        begun = self.first_failure is not None and self.first_failure < at
+        return begun and (self.first_ok is None or at < self.first_ok)
 
     def note_success(self, at: float) -> None:
         """Something answered a probe that was sent at `at`."""
@@ -161,15 +172,16 @@ class Lane:
         near = self.interval / 2 + 1e-9
         silent = () if self.offline else tuple(network.name for network in self.silent)
         told = self.by_time[bisect_left(self.by_time, (at - near,)) :]
+        asked = at
         if not beside:
             first = next((sent for sent, name, ok in told if ok or name not in silent), inf)
             if first == inf or any(at - near <= sent < first - 1e-9 for sent in self.flying):
                 return None
-            at = first
+            asked = first
         seen = False
         for sent, name, ok in told:
-            if abs(sent - at) > near:
-                if sent > at:
+            if abs(sent - asked) > near:
+                if sent > asked:
                     break
             elif ok:
                 seen = True
@@ -178,9 +190,10 @@ class Lane:
         if not seen:
             return None
         for sent in self.flying:
-            if abs(sent - at) <= near:
+            if abs(sent - asked) <= near:
                 return None
-        return True
+        # That a reference answers again says nothing of what was lost before it did.
+        return not self._cut_off(at)
 
     def beside(self, at: float) -> bool:
         """Was a reference probed beside a probe that was sent at `at`, or asked for? (Half as far as `vouch` looks.)"""
@@ -259,6 +272,7 @@ class Lane:
             "first_failure": self.first_failure,
             "last_failure": self.last_failure,
             "first_ok": self.first_ok,
+            "blind": None if self.blind is None else list(self.blind),
         }
 
     def restore(self, state: dict[str, Any], shift: float) -> None:
@@ -280,6 +294,8 @@ class Lane:
         self.turn = state["turn"] % max(1, len(self.networks))
         self.last_ok, self.first_failure = moved(state["last_ok"]), moved(state["first_failure"])
         self.last_failure, self.first_ok = moved(state["last_failure"]), moved(state["first_ok"])
+        blind = state.get("blind")
+        self.blind = None if blind is None else (blind[0] + shift, blind[1] + shift)
 
 
 class Observer:

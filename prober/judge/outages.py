@@ -49,8 +49,11 @@ class Book:
         self.blind: dict[str, tuple[float, list[tuple[float, float]]]] = {}  # of open outages: seconds before, and gaps
         self.ends: dict[tuple[str, str], deque[float]] = {}  # of past outages, for flapping and so that none overlap
 
-    def open(self, node: Node, now: float, utc: float) -> OutageOpened:
-        """`node` is down: freeze its members and write down since when. `utc` is what is added for UTC."""
+    def open(self, node: Node, now: float, utc: float, gaps: Iterable[tuple[float, float]] = ()) -> OutageOpened:
+        """`node` is down: freeze its members and write down since when. `utc` is what is added for UTC.
+
+        `gaps`: the last in which it was not watched. What lies in one and after the headline's start was not observed.
+        """
         assert node.scope is not None
         node.frozen = node.members()
         after, by, first = node.started()
@@ -86,6 +89,10 @@ class Book:
             losses=max((leaf.run.k for leaf in leaves.values() if leaf.run is not None), default=1),
             flaps=sum(1 for end in ends if end >= now - self.settings.flap_window_seconds),
         )
+        spans = [(max(begin, outage.start), end) for begin, end in gaps if end > outage.start]
+        if spans:
+            self.blind[outage.id] = 0.0, spans
+            outage = replace(outage, unobserved_seconds=_covered(spans))
         self.ongoing[node] = outage
         self.recovering.pop(node, None)
         return OutageOpened(moved(outage, utc))
@@ -124,13 +131,16 @@ class Book:
         if by == inf or by <= (outage.start if outage.started_after is None else outage.started_after):
             return self.abandon(node, OTHER_RULE, utc)
         del self.ongoing[node]
-        self.blind.pop(outage.id, None)
+        before, spans = self.blind.pop(outage.id, (outage.unobserved_seconds, []))
         after = min(by, max(after, -inf if outage.started_after is None else outage.started_after))
+        end = max(outage.start, (max(last, after) + by) / 2)
+        unobserved = before + _covered((low, min(high, end)) for low, high in spans)  # of the headline's duration
         closed = replace(
             outage,
             ended_after=after,
             ended_by=by,
-            end=max(outage.start, (max(last, after) + by) / 2),
+            end=end,
+            unobserved_seconds=unobserved,
             ongoing=False,
             failures=failures,
             members=node.tally(),

@@ -100,7 +100,7 @@ class Outage:
     blip_seconds: float = 60.0
     losses: int = 1  # k: so many losses in a row are not chance
     flaps: int = 0  # earlier outages of this scope that ended within the flap window
-    unobserved_seconds: float = 0.0
+    unobserved_seconds: float = 0.0  # of the headline's duration (so far, while ongoing): this vantage could not see
     restored_full: float | None = None  # every frozen member seen up again; the first one is `ended_by`
     note: str = ""
 

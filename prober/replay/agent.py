@@ -13,7 +13,7 @@ from prober.config.worlds import World
 from prober.contract import EchoReply, Family, Io, Kind, ProbeFailure, SendEcho
 from prober.deadline import StallMeter
 from prober.failures import Failure, Operation
-from prober.judge.records import Gap, Outage
+from prober.judge.records import Gap, GapCause, GapClosed, Outage
 from prober.judge.records import Settings as JudgeSettings
 from prober.judging import HEARTBEAT_SECONDS, SNAPSHOT_SECONDS, Judging
 from prober.ledger import read_gaps, read_outages
@@ -28,6 +28,7 @@ from prober.replay.scrape import Scraper, Tape
 from prober.replay.truth import Fate, Span, Truth, union
 from prober.runner import Runner, _Round
 from prober.schedule import Budgets
+from prober.scopes import scope_labels
 
 CELLS: Final = 100
 """Parts of the world's time for which losses are counted apart, for the timeline."""
@@ -148,10 +149,13 @@ class WorldAgent:
         self.sent: dict[str, Sent] = {check.key: Sent() for _owner, check in world.checks()}
         self._references_sent = 0
         self._clock_errors: dict[str, float] = {}
+        self._began = False
 
     def run(self) -> Witness:
         """Live through the world. Takes no real time but for computing. Raises LedgerError, OSError, sqlite3.Error."""
-        asyncio.run(self._live())
+        with asyncio.Runner() as runner:
+            # not Runner.run: its Ctrl-C cancels the task, which awaits nothing before the world is over
+            runner.get_loop().run_until_complete(self._live())
         outages = read_outages(self._directory)
         with reading(self._directory / FILE_NAME) as connection:
             kept = restore(connection)
@@ -167,7 +171,7 @@ class WorldAgent:
             clock_errors=self._clock_errors,
             references_sent=self._references_sent,
             tape=tape,
-            never_up=frozenset(never_up(kept.states)),
+            never_up=frozenset(never_up(kept.states) if self._began else scope_labels(self.world.entities)),
         )
 
     async def _live(self) -> None:
@@ -178,7 +182,14 @@ class WorldAgent:
             self._report(clock)
         for begin, end, killed in self._lives():
             clock.run(begin)
+            self._began = True
             await self._life(clock, end, killed)
+        if not self._began:  # stopped all the time: it has seen nothing, and says so
+            ledger = StepLedger.opened(self._directory, clock=clock, clock_error=float)
+            start, end = self.world.start, self.world.end
+            gap = Gap(f"{GapCause.STOPPED}:{round(start * 1000)}", self.vantage, start, end, GapCause.STOPPED)
+            ledger.record([GapClosed(gap)])
+            await ledger.close()
 
     def _lives(self) -> Iterator[tuple[float, float, bool]]:
         """(from, to, whether it is killed then) of each life of the agent."""

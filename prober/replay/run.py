@@ -20,6 +20,7 @@ from prober.config.worlds import World
 from prober.judge.records import Gap, Outage
 from prober.ledger.batch import Batch, OutageEntry, Snapshot, write, write_snapshot
 from prober.ledger.files import FILE_NAME, LedgerError, create, ledger_file, open_writing, reading
+from prober.ledger.schema import APPLICATION_ID
 from prober.ledger.storage import restore
 from prober.logs import logging_to
 from prober.replay.agent import Witness, WorldAgent
@@ -196,12 +197,34 @@ def _in_process(
 
 
 def _free(path: Path) -> Path:
-    file = ledger_file(path)
-    if file.exists():
-        raise ReplayFailed(f"{file}: there is a ledger already; remove it, or name another file")
-    if file.name != FILE_NAME and not file.parent.is_dir():
-        raise ReplayFailed(f"{file.parent}: no such directory; make it first")
+    """The file that the ledger will be. Raises ReplayFailed where it cannot be made, before anything is replayed."""
+    try:
+        file = ledger_file(path)
+        if os.path.lexists(file):
+            if _is_ledger(file):
+                raise ReplayFailed(f"{file}: there is a ledger already; remove it, or name another file")
+            raise ReplayFailed(f"{file}: exists and is no ledger; name a new file, or a directory")
+        if file.name != FILE_NAME and not file.parent.is_dir():
+            raise ReplayFailed(f"{file.parent}: no such directory; make it first")
+        above = file.parent
+        while not os.path.lexists(above):
+            above = above.parent
+        if not above.is_dir():
+            raise ReplayFailed(f"{above}: exists and is no directory; name a new file, or a directory")
+        with tempfile.TemporaryDirectory(prefix=".prober-replay-", dir=above):
+            pass  # something can be made there
+    except OSError as error:
+        raise ReplayFailed(f"{path}: no ledger can be made there ({error.strerror}); name another place") from error
     return file
+
+
+def _is_ledger(file: Path) -> bool:
+    """By its first bytes, which say what has written it (https://www.sqlite.org/fileformat.html, 1.3)."""
+    if not file.is_file():
+        return False
+    with file.open("rb") as opened:
+        head = opened.read(72)
+    return head.startswith(b"SQLite format 3\0") and int.from_bytes(head[68:], "big") == APPLICATION_ID
 
 
 def _leave(replayed: Replayed, directories: Sequence[Path], file: Path) -> None:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
+from types import MappingProxyType
 from typing import Any, Final, get_args
 
 from prober.config.worlds import World
 from prober.judge.detector import Detector
+from prober.judge.observer import Observer
 from prober.judge.records import Outage, OutageClass, Scope, Settings
 from prober.judge.responsiveness import SECONDS_PER_YEAR
 from prober.judge.rollup import Node, build
+from prober.judging import named_references
+from prober.model import Entity
+from prober.probes import PROBES
 from prober.replay.agent import Sent, Witness
 from prober.replay.run import Replayed
 from prober.replay.truth import Span, Truth, clip, intersection, overlap, union
@@ -89,22 +94,48 @@ def score(replayed: Replayed, part: Callable[[Node], str | None] | None = None) 
         records: dict[tuple[str, str], list[Outage]] = {}
         for outage in witness.outages:
             records.setdefault((outage.scope, outage.name), []).append(outage)
-        for node, down in scope_truth(world, truth):
+        blind = {one.name: union([witness.blind, _unvouched(world, truth, one)]) for one in world.entities}
+        for node, down in scope_truth(world, truth, blind):
+            if down is None and node.scope is not None and part is None:
+                found.setdefault(node.scope, Figures())  # nothing to count, and that is said
             if node.scope is not None and down is not None:
                 name = node.scope if part is None else part(node)
                 if name is None:
                     continue
                 figures = found.setdefault(name, Figures())
                 seen = [_relative(world, witness, record) for record in records.get((node.scope, node.name), [])]
-                compare(figures, world.end - world.start, witness.blind, down, seen)
+                compare(figures, world.end - world.start, blind[node.entity], down, seen)
                 _count(figures, node, witness.sent)
     return found if part is not None else {scope: found[scope] for scope in get_args(Scope) if scope in found}
 
 
-def scope_truth(world: World, truth: Truth) -> list[tuple[Node, list[Span] | None]]:
+def _unvouched(world: World, truth: Truth, entity: Entity) -> list[Span]:
+    """When most networks of the references that an entity trusts are down: no vantage can tell that from being offline.
+
+    A network is down while all its checks that count are. Without references nothing has to vouch.
+    """
+    trusted = [one for one in world.references if entity.references == "default" or one.name in entity.references]
+    networks = Observer(trusted, named_references(trusted, dict(PROBES)), 1.0).reach.networks
+    changes: list[tuple[float, int]] = []
+    for network in networks:
+        for begin, end in intersection([truth.checks[check.key].down(truth.until) for check in network.checks]):
+            changes += [(begin, 1), (end, -1)]
+    found: list[Span] = []
+    since, down = 0.0, 0
+    for at, change in sorted(changes):
+        if 2 * down > len(networks):
+            found.append((since, at))
+        since, down = at, down + change
+    return union([found])
+
+
+def scope_truth(
+    world: World, truth: Truth, blind: Mapping[str, Sequence[Span]] = MappingProxyType({})
+) -> list[tuple[Node, list[Span] | None]]:
     """Every scope with the times in which it is truly down, by the rules of the judgement; None: it never counts.
 
-    A member counts from when it was first up; a scope is down while all members that count are.
+    A member counts from when it was first up, and could be seen to be; a scope is down while all members that count
+    are. `blind`, by entity: when nothing of it could be seen.
     """
     settings = Settings()
     found: list[tuple[Node, list[Span] | None]] = []
@@ -112,19 +143,21 @@ def scope_truth(world: World, truth: Truth) -> list[tuple[Node, list[Span] | Non
         detectors = {check.key: Detector(check, settings) for target in entity.targets for check in target.checks}
         known: dict[Node, tuple[list[Span], float]] = {}
         for node in build(entity, detectors):
-            known[node] = _of(node, known, truth)
+            known[node] = _of(node, known, truth, blind.get(entity.name, ()))
             down, first_up = known[node]
             found.append((node, down if first_up < truth.until else None))
     return found
 
 
-def _of(node: Node, known: dict[Node, tuple[list[Span], float]], truth: Truth) -> tuple[list[Span], float]:
-    """(when it is down, when it was first up) of a node, from those of its members."""
+def _of(
+    node: Node, known: dict[Node, tuple[list[Span], float]], truth: Truth, blind: Sequence[Span]
+) -> tuple[list[Span], float]:
+    """(when it is down, when it was first seen up) of a node, from those of its members."""
     if node.leaf is not None:
         down = truth.checks[node.leaf.key].down(truth.until)
-        if down and down[0][0] <= 0.0:
-            return down[1:], down[0][1]
-        return down, 0.0
+        unseen = union([down, blind])[:1]
+        first_up = unseen[0][1] if unseen and unseen[0][0] <= 0.0 else 0.0
+        return clip(down, first_up, truth.until), first_up
     members = [known[child] for child in node.children]
     ups = sorted(up for _down, up in members)
     if len(ups) < node.quorum:

@@ -118,14 +118,23 @@ class CheckTruth:
         return Fate(0.001 if side is Side.OURS else min(rtt, self.check.timeout_seconds), operation, failure)
 
     def down(self, until: float) -> list[Span]:
-        """When it is down, from 0 to `until`: what the world says, and its runs of total loss."""
-        spans = [
-            (segment.begin, end)
-            for segment, end in zip(self.segments, [*self._begins[1:], inf], strict=True)
-            if segment.down and segment.begin < until
-        ]
+        """When it is down, from 0 to `until`: what the world says, its runs of total loss, and no answer in time."""
+        spans: list[Span] = []
+        for segment, end in zip(self.segments, [*self._begins[1:], inf], strict=True):
+            if segment.begin < until:
+                spans += [(segment.begin, end)] if segment.down else self._too_slow(segment, min(end, until))
         runs = self.bursts.runs(until) if self.bursts is not None else []
         return clip(union([spans, runs]), 0.0, until)
+
+    def _too_slow(self, segment: Segment, end: float) -> list[Span]:
+        """When the round-trip time is beyond the timeout."""
+        slowest, slope = self.check.timeout_seconds, segment.rtt_slope
+        if segment.failure is not None or max(segment.rtt, segment.rtt + slope * (end - segment.begin)) < slowest:
+            return []
+        if not slope:
+            return [(segment.begin, end)]
+        crossing = segment.begin + (slowest - segment.rtt) / slope
+        return clip([(crossing, inf) if slope > 0 else (-inf, crossing)], segment.begin, end)
 
 
 class Bursts:

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,10 +18,12 @@ from prober.cli import cli
 from prober.judge.records import GapCause, Outage
 from prober.ledger import read_gaps, read_outages
 from prober.replay import run
+from prober.replay.fused import _vantages, fused
 from prober.replay.run import Replayed, ReplayFailed, replay
 from prober.replay.score import score
 from prober.replay.timeline import show
-from tests.replays import START, during, moment, told, world_of
+from prober.report.report import report
+from tests.replays import START, TARGETS, during, moment, told, world_of
 
 
 def outages(text: str, hours: float = 24.0, seed: int | None = None) -> list[Outage]:
@@ -94,6 +101,22 @@ def test_an_observer_offline_is_a_gap_and_nobodys_outage() -> None:
     assert gap.end - START == pytest.approx(5 * 3600, abs=30)
 
 
+@pytest.mark.parametrize("later", [0, 24, 36, 46, 54])
+def test_what_was_lost_before_the_vantage_saw_again_is_no_last_failure(later: int) -> None:
+    """The outage ends while the vantage is offline: its headline is the middle of what is not known, in any scope."""
+    back = 2.0 + later / 3600
+    text = (
+        f"conditions: [{{match: {{entity: land}}, {during(0.5, 1)}, down: true}}]\n"
+        f"observer: [{{{during(0.9, back)}, offline: true}}]\n"
+    )
+    found = outages(text, 2.2)
+    assert {one.scope for one in found} == {"check", "target", "network", "site", "entity"}
+    for one in found:
+        assert one.end is not None
+        assert one.end - START == pytest.approx((0.9 + back) / 2 * 3600, abs=60), one.name
+        assert one.ended_after - START < 0.9 * 3600
+
+
 def test_references_that_fail_together_are_an_observer_offline_and_one_alone_is_ignored() -> None:
     down = f"{during(4, 5)}, down: true}}"
     text = f"conditions:\n  - {{match: {{target: s1}}, {down}\n  - {{match: {{reference: r1}}, {down}\n"
@@ -129,6 +152,74 @@ def test_an_outage_that_nobody_could_see_is_not_missed() -> None:
     replayed = replay(world_of(text, 8))
     assert replayed.outages() == []
     assert score(replayed)["network"].true_outages == 0
+
+
+@pytest.mark.parametrize(
+    ("whose", "observer", "blind_hours"),
+    [
+        ("", "", 1.0),  # the references too: nothing can vouch for this vantage
+        ("reference: [r1, r2]", "", 1.0),
+        ("reference: r1", "", None),  # the other two can
+        ("target: n1", f"{{{during(0, 4.1)}, stopped: true}}", 4.1),  # never seen up before
+    ],
+)
+def test_what_nobody_could_know_is_neither_missed_nor_watched(
+    whose: str, observer: str, blind_hours: float | None
+) -> None:
+    down = f"{during(4, 5)}, down: true}}"
+    replayed = replay(
+        world_of(
+            f"conditions: [{{match: {{entity: land}}, {down}, {{match: {{{whose}}}, {down}]\nobserver: [{observer}]\n",
+            8,
+        )
+    )
+    figures = score(replayed)["network"]
+    assert (figures.missed, figures.false_outages) == (0, 0)
+    assert figures.found == (2 if blind_hours is None else 0)
+    assert figures.target_years == pytest.approx(2 * (8 - (blind_hours or 0.0)) / 24 / 365.2425)
+
+
+@pytest.mark.parametrize(
+    ("begin", "end", "what"),
+    [
+        (0.8, 1.0, "stopped"),  # over its start
+        (1.2, 1.4, "stopped"),
+        (1.8, 2.4, "stopped"),  # over its end
+        (0.8, 1.0, "offline"),
+        (1.2, 1.4, "offline"),
+        (1.8, 2.4, "offline"),
+    ],
+)
+def test_what_was_not_observed_of_an_outage(begin: float, end: float, what: str) -> None:
+    """It is a part of the headline's duration, and a report of this vantage alone says the same."""
+    replayed = replay(
+        world_of(
+            f"conditions: [{{match: {{network: south}}, {during(0.9, 2)}, down: true}}]\n"
+            f"observer: [{{{during(begin, end)}, {what}: true}}]\n",
+            2.6,
+        )
+    )
+    (gap,) = replayed.gaps()
+    (outage,) = [one for one in replayed.outages() if one.scope == "network"]
+    (record,) = [one for one in fused(replayed) if one.scope == "network"]
+    assert outage.end is not None
+    assert gap.end is not None
+    expected = min(gap.end, outage.end) - max(gap.begin, outage.start)
+    assert 0 < outage.unobserved_seconds < outage.end - outage.start
+    assert outage.unobserved_seconds == pytest.approx(expected, abs=0.01)
+    assert record.fused.unobserved_seconds == pytest.approx(expected, abs=0.01)
+
+
+def test_an_agent_that_never_runs_has_seen_nothing(tmp_path: Path) -> None:
+    before = "from: 2023-01-01, to: 2025-01-01"
+    replayed = replay(world_of(f"observer: [{{{before}, stopped: true}}]\n", 8), ledger=tmp_path / "kept")
+    assert replayed.outages() == []
+    (gap,) = replayed.gaps()
+    assert (gap.cause, gap.begin, gap.end) == (GapCause.STOPPED, START, START + 8 * 3600)
+    assert "????" in written(replayed, 80)
+    assert not report(_vantages(replayed)).observed
+    assert score(replayed)["entity"].to_json()["target_years"] == 0
+    assert read_gaps(tmp_path / "kept") == list(replayed.gaps())
 
 
 @pytest.mark.parametrize("step", ["1h", "-1h"])
@@ -243,6 +334,36 @@ def test_the_timeline_tells_the_states_apart_without_colour() -> None:
     assert max(map(len, written(replayed, 80).splitlines())) <= 110  # the legend is wider; the scopes are not
 
 
+def test_ctrl_c_ends_it_at_once(tmp_path: Path) -> None:
+    """A year of one vantage, which takes minutes: the loop waits for nothing in which it could hear of a signal."""
+    (tmp_path / "targets.yml").write_text(TARGETS)
+    world = tmp_path / "world.yml"
+    world.write_text("world: A year\nstart: 2023-01-01\nend: 2024-01-01\ntargets: targets.yml\nloss: 0.3\n")
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "prober", "replay", str(world)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"TMPDIR": str(scratch)},
+        start_new_session=True,
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while not list(scratch.glob("*/0/ledger.sqlite3-wal")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        told, trouble = process.communicate(timeout=20)  # it takes a fraction of a second
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 130
+    assert told == ""
+    assert trouble.strip() == ""
+    assert list(scratch.iterdir()) == []
+
+
 def test_the_command(tmp_path: Path) -> None:
     (tmp_path / "targets.yml").write_text("entity: e\ntargets: [{name: t, checks: [{icmp: {address: 192.0.2.1}}]}]\n")
     world = tmp_path / "world.yml"
@@ -265,6 +386,14 @@ def test_the_command(tmp_path: Path) -> None:
     result = CliRunner().invoke(cli, ["replay", str(world), "--ledger", str(tmp_path / "l")])
     assert result.exit_code == 2
     assert "there is a ledger already" in result.stderr
+    result = CliRunner().invoke(cli, ["replay", str(world), "--ledger", str(world)])
+    assert result.exit_code == 2
+    assert result.stderr == f"prober replay: {world}: exists and is no ledger; name a new file, or a directory\n"
+    for place, what in (("/dev/full", "exists and is no directory"), ("/proc/x/y", "no ledger can be made there")):
+        result = CliRunner().invoke(cli, ["replay", str(world), "--ledger", place])
+        assert result.exit_code == 2
+        assert f"prober replay: {place}: {what}" in result.stderr
+        assert result.stderr.count("\n") == 1
     world.write_text("world: W\nstart: 2024-01-01\n")
     result = CliRunner().invoke(cli, ["replay", str(world)])
     assert result.exit_code == 2

@@ -119,6 +119,22 @@ def test_a_failure_alone_is_down_unless_it_is_our_own(failure: str, operation: O
     assert bool(world.checks["mirror/http"].down(world.until)) is down
 
 
+@pytest.mark.parametrize(
+    ("rtt", "down"),
+    [
+        ("20s", [(2 * HOUR, 4 * HOUR)]),
+        ("2s", []),
+        ("[1s, 9s]", [(3 * HOUR, 4 * HOUR)]),
+        ("[9s, 1s]", [(2 * HOUR, 3 * HOUR)]),
+        ("[6s, 9s], failure: network_unreachable", []),  # our own trouble
+    ],
+)
+def test_slower_than_the_timeout_is_down(rtt: str, down: list[tuple[float, float]]) -> None:
+    world = truth(f"conditions: [{{match: {{target: n1}}, {during(2, 4)}, rtt: {rtt}}}]\n")
+    assert world.checks["n1/icmp"].check.timeout_seconds == 5.0
+    assert world.checks["n1/icmp"].down(world.until) == down
+
+
 def test_slower_than_the_timeout_is_lost() -> None:
     world = truth(f"conditions: [{{match: {{target: n1}}, {during(0, 10)}, rtt: [100ms, 10s]}}]\n")
     assert world.fate("n1/icmp", HOUR).took == pytest.approx(1.09, rel=0.11)
