@@ -40,6 +40,11 @@ QUICK_TARGET_YEARS: Final = 0.025
 CROWD_LEAST: Final = 0.05
 LINE_SECONDS: Final = 60.0
 PROCESSORS: Final = len(os.sched_getaffinity(0))
+DECIDING: Final = (
+    *("judge/*.py", "judging.py", "replay/*.py", "runner.py", "schedule.py", "model.py", "contract.py", "clock.py"),
+    *("config/worlds.py", "ledger/ledger.py", "ledger/storage.py", "ledger/batch.py", "ledger/writer.py"),
+)
+"""Code that can change a figure; the rest of the package (pages, commands, sockets) is not asked."""
 SHOWING: Final = ("page.py", "tables.py", "better.py", "required.py", "results.py", "__main__.py")
 
 Key = tuple[str, str, int]
@@ -169,7 +174,9 @@ def _code() -> str:
     """The code that the figures come from: another version makes other pieces. How they are shown is none of it."""
     root = PAGE.parents[1]
     digest = blake2b(digest_size=8)
-    for path in sorted([*(root / "prober").rglob("*.py"), *Path(__file__).parent.glob("*.py")]):
+    package = root / "prober"
+    ours = [path for part in DECIDING for path in sorted(package.glob(part))]
+    for path in sorted([*ours, *Path(__file__).parent.glob("*.py")]):
         if path.name not in SHOWING or path.parent.name != "evaluate":
             digest.update(f"{path.relative_to(root)}".encode() + path.read_bytes())
     return digest.hexdigest()
