@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -60,7 +61,34 @@ if TYPE_CHECKING:
     from prober.app import Loaded
 
 
-@click.group(context_settings=CONTEXT, no_args_is_help=True)
+class _PipeClosed(Exception):
+    """Whoever reads our output has gone."""
+
+
+@contextmanager
+def _heeding_pipes() -> Iterator[None]:
+    """click and rich would each end with status 1 when a pipe is closed, before `main` hears of it."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise _PipeClosed from None
+    except SystemExit as ended:
+        if isinstance(ended.__context__, BrokenPipeError):
+            raise _PipeClosed from None
+        raise
+
+
+class _Commands(click.Group):
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        with _heeding_pipes():  # --help
+            return super().make_context(*args, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _heeding_pipes():
+            return super().invoke(ctx)
+
+
+@click.group(cls=_Commands, context_settings=CONTEXT, no_args_is_help=True)
 @click.version_option(__version__, "-V", "--version", message="prober %(version)s")
 def cli() -> None:
     """Ping, resolve and fetch targets, judge what was seen, keep a ledger of outages, and export Prometheus metrics.
@@ -354,7 +382,7 @@ def outages(
     prober outages --ongoing --json            what is not over, for a program
     prober outages --csv > outages.csv         for a spreadsheet
     """
-    from prober.ledger import LedgerError, read_gaps, read_outages
+    from prober.ledger import LedgerError, read_gaps, read_last_word, read_outages
     from prober.ledger.notes import notes_of
     from prober.ledger_cli import as_csv, print_outages
 
@@ -365,6 +393,8 @@ def outages(
         found = read_outages(directory, since=since, scope=scope, name=name, ongoing=ongoing)
         gaps = [] if to_json or to_csv else read_gaps(directory, since=since)
         notes = [] if to_json or to_csv else notes_of(directory, since=since)
+        now = time.time()
+        word = None if to_json or to_csv else read_last_word(directory, now)
     except LedgerError as error:
         fail(f"prober outages: {error}")
     if to_json:
@@ -372,7 +402,7 @@ def outages(
     elif to_csv:
         click.echo(as_csv(found), nl=False)
     else:
-        print_outages(found, gaps, Console(highlight=False), notes)
+        print_outages(found, gaps, Console(highlight=False), notes, None if word is None else word.now(now))
 
 
 @cli.command(context_settings=CONTEXT, short_help="What one vantage or several say together.")
@@ -571,9 +601,9 @@ def main() -> None:
         fail(f"prober: {error.format_message()}")
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
-    except BrokenPipeError:  # `prober check ... | head`
+    except (BrokenPipeError, _PipeClosed):  # `prober outages | head`: whoever reads has enough, and nothing is wrong
         _give_up_stdout()
-        sys.exit(NEGATIVE)
+        sys.exit(0)
     except OSError as error:  # a full disk behind a redirection
         _give_up_stdout()
         fail(f"prober: cannot write the result: {error.strerror or error}")

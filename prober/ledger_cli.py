@@ -29,6 +29,10 @@ NOTES_SHOWN: Final = 20
 _PIPE_COLUMNS: Final = 200
 _WIDE_COLUMNS: Final = 120
 """From this width on, nothing needs to be wrapped."""
+_LABEL_ENOUGH: Final = 15
+"""`connect/timeout`: so much of a failure has room on one line"""
+_LABEL_COLUMNS: Final = 100
+"""from this width on."""
 _ALL_COLUMNS: Final = 80
 """Below this width there is no room for onset and failures."""
 _NARROW_COLUMNS: Final = 60
@@ -87,9 +91,12 @@ def duration(outage: Lasting) -> str:
 
 def _at_least(outage: Lasting) -> str:
     """What is certain, rounded down."""
-    seconds = outage.duration_min_seconds
+    return _rounded_down(outage.duration_min_seconds)
+
+
+def _rounded_down(seconds: float) -> str:
     size = 60 if seconds >= 3_600 else 1
-    return span(seconds // size * size)
+    return span(max(0.0, seconds) // size * size)
 
 
 def _error(seconds: float) -> str:
@@ -105,13 +112,15 @@ def when(utc: float) -> str:
     return (rfc3339(float(round(utc))) or "").replace("T", " ").removesuffix("Z")
 
 
-def outages_table(outages: Iterable[Outage], *, width: int) -> Table:
+def outages_table(outages: Iterable[Outage], *, width: int, now: float | None = None) -> Table:
     """A table that fits into `width` characters (40 or more), without cutting anything but long names.
 
-    With the vantage if there are several; below 80 without onset and failures.
+    With the vantage if there are several; below 80 without onset and failures. What goes on is counted up to `now`
+    (Unix seconds), as `prober status` counts it; without it, as far as it is certain.
     """
     outages = list(outages)
     several = len({outage.vantage for outage in outages}) > 1
+    label_max = _LABEL_ENOUGH if width >= _LABEL_COLUMNS else 0
     wide, all_columns, narrow = width >= _WIDE_COLUMNS, width >= _ALL_COLUMNS, width < _NARROW_COLUMNS
     table = Table(box=None, pad_edge=False, padding=(0, 2 if wide else 1, 0, 0), header_style="bold")
     table.add_column("start (UTC)", no_wrap=wide, min_width=10)
@@ -126,18 +135,18 @@ def outages_table(outages: Iterable[Outage], *, width: int) -> Table:
     table.add_column("class", no_wrap=True)
     if all_columns:
         table.add_column("onset", no_wrap=wide, min_width=6)
-        table.add_column("failures", min_width=9, overflow="fold")
+        table.add_column("failures", min_width=10, overflow="fold")
     for outage in outages:
         vantage = [Text(printable(outage.vantage))] if several else []
         what = [*vantage, Text(outage.scope), Text(printable(outage.name), style="bold")]
         late = [
             Text(str(outage.onset), style="yellow" if outage.onset is Onset.PROGRESSIVE else ""),
-            Text(_failures(outage.failures, wide)),
+            Text(_failures(outage.failures, 1_000 if wide else label_max)),
         ]
         table.add_row(
             Text(when(outage.start)),
             *([Text(" ").join(what)] if narrow else what),
-            Text(duration(outage), style="bold red" if outage.ongoing else ""),
+            Text(_so_far(outage, now), style="bold red") if outage.ongoing else Text(duration(outage)),
             _class(outage),
             *(late if all_columns else []),
         )
@@ -150,18 +159,33 @@ def _class(outage: Outage) -> Text:
     return Text(str(outage.outage_class), style="red" if outage.outage_class is OutageClass.OUTAGE else "dim")
 
 
-def _failures(failures: Mapping[str, int], wide: bool) -> str:
-    """The most frequent ones; without the operation where there is no room for it."""
+def _so_far(outage: Outage, now: float | None) -> str:
+    return duration(outage) if now is None else f"{_rounded_down(now - outage.start)} so far"
+
+
+def _failures(failures: Mapping[str, int], label_max: int) -> str:
+    """The most frequent ones. One that is longer than `label_max` has its operation on a line of its own."""
     most = sorted(failures.items(), key=lambda item: (-item[1], item[0]))
-    shown = [f"{printable(label if wide else label.rpartition('/')[2])} {count}" for label, count in most[:2]]
-    return ", ".join(shown) + (f", +{len(most) - 2}" if len(most) > 2 else "")
+    labels = [printable(label) for label, _ in most[:2]]
+    labels = [label if len(label) <= label_max else label.replace("/", "/\n") for label in labels]
+    shown = ", ".join(f"{label} {count}" for label, (_, count) in zip(labels, most, strict=False))
+    return shown + (f", +{len(most) - 2}" if len(most) > 2 else "")
 
 
-def print_outages(outages: Sequence[Outage], gaps: Sequence[Gap], console: Console, notes: Sequence[Note] = ()) -> None:
-    """The table, a line on what this vantage could not see, and the notes. In a pipe: a line for each outage."""
+def print_outages(
+    outages: Sequence[Outage],
+    gaps: Sequence[Gap],
+    console: Console,
+    notes: Sequence[Note] = (),
+    now: float | None = None,
+) -> None:
+    """The table, a line on what this vantage could not see, and the notes. In a pipe: a line for each outage.
+
+    `now` as in `outages_table`.
+    """
     if outages:
         page = console if console.is_terminal else Console(file=console.file, width=_PIPE_COLUMNS, color_system=None)
-        page.print(outages_table(outages, width=page.width))
+        page.print(outages_table(outages, width=page.width, now=now))
     else:
         console.print("no outages", highlight=False)
     vantages = sorted({outage.vantage for outage in outages} | {gap.vantage for gap in gaps})

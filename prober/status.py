@@ -21,20 +21,20 @@ from rich.console import Console
 from rich.text import Text
 
 from prober.judge.records import Outage, OutageClass, Scope, Verdict, rfc3339
-from prober.ledger import LedgerError, read_gaps, read_outages
+from prober.ledger import LedgerError, last_word
 from prober.ledger.files import ledger_file
 from prober.ledger.notes import Note, notes_of
 from prober.ledger_cli import print_notes, when
 from prober.model import Entity
 from prober.printable import printable
-from prober.report.ledgers import restored
+from prober.report.ledgers import restored, seen_by
 from prober.sentence import Parts, so_far, verdict_sentence
 
 TIMEOUT_SECONDS: Final = 10.0
 BODY_MAX: Final = 32 * 1024 * 1024
-SILENT_SECONDS: Final = 30.0
-"""A heartbeat comes every 5 s. After so long the agent is not running, or its ledger cannot be written."""
-NOTE_DAYS_SECONDS: Final = 86_400.0
+NOTES_SECONDS: Final = 86_400.0
+"""Notes about so much of the past are told, and those about so much that is to come."""
+NOTES_MAX: Final = 20
 NAME_MAX: Final = 200
 LEADING: Final = ("entity", "network", "site")
 """What counts as down; a mere target or check is told of, and no more."""
@@ -53,22 +53,21 @@ class NoStatus(Exception):
 
 def of_agent(url: str, headers: Mapping[str, str], ca_file: Path | None = None) -> dict[str, Any]:
     """What the agent at `url` (without a path) says. Raises NobodyThere and NoStatus."""
-    found = asyncio.run(_asked(url, headers, _trust(ca_file)))
     shown = printable(url, NAME_MAX)
-    status = found[0]
+    status, listed = asyncio.run(_asked(url, headers, _trust(ca_file)))
     try:
         now = _seconds(status["clock"])
-        notes = [_note(note) for note in found[1]["notes"]] if len(found) > 1 else []
+        notes = [_note(note) for note in listed["notes"]]
         wanted = [status["vantage"], status["observer"]["up"], status["ledger"]["writable"], status["ongoing"]]
         wanted += [entity["sentence"] for entity in status["entities"]]
     except (KeyError, TypeError, ValueError):
-        raise NoStatus(f"{shown}: answers, but not as an agent of this version does; is that its address?") from None
-    return {
-        "source": "agent",
-        "running": True,
-        **status,
-        "notes": [note.to_json() for note in notes if (note.until or note.at) >= now - NOTE_DAYS_SECONDS],
-    }
+        raise _no_agent(shown) from None
+    near = [note for note in notes if note.at <= now + NOTES_SECONDS and (note.until or note.at) >= now - NOTES_SECONDS]
+    return {"source": "agent", "running": True, **status, "notes": [note.to_json() for note in near]}
+
+
+def _no_agent(shown: str) -> NoStatus:
+    return NoStatus(f"{shown}: answers, but not as an agent of this version does; is that its address?")
 
 
 def _trust(ca_file: Path | None) -> ssl.SSLContext:
@@ -78,7 +77,8 @@ def _trust(ca_file: Path | None) -> ssl.SSLContext:
         raise NoStatus(f"{printable(str(ca_file))}: cannot be used as a CA ({error.strerror or error})") from None
 
 
-async def _asked(url: str, headers: Mapping[str, str], trust: ssl.SSLContext) -> list[Any]:
+async def _asked(url: str, headers: Mapping[str, str], trust: ssl.SSLContext) -> tuple[Any, Any]:
+    """The status, and the notes about the days around it."""
     shown = printable(url, NAME_MAX)
     session = aiohttp.ClientSession(
         headers={**headers, "User-Agent": "prober"},
@@ -88,7 +88,14 @@ async def _asked(url: str, headers: Mapping[str, str], trust: ssl.SSLContext) ->
     )
     try:
         async with session:
-            return [await _get(session, f"{url}/api/v1/{what}", shown) for what in ("status", "notes?limit=20")]
+            status = await _get(session, f"{url}/api/v1/status", shown)
+            try:
+                now = _seconds(status["clock"])
+                since, until = rfc3339(now - NOTES_SECONDS), rfc3339(now + NOTES_SECONDS)
+            except (KeyError, TypeError, ValueError, OverflowError):
+                raise _no_agent(shown) from None
+            asked = f"{url}/api/v1/notes?since={since}&until={until}&limit={NOTES_MAX}"
+            return status, await _get(session, asked, shown)
     except aiohttp.ClientSSLError as error:
         reason = printable(str(error), NAME_MAX)
         raise NoStatus(f"{shown}: its certificate is not trusted ({reason}); name its CA with --ca-file") from None
@@ -141,34 +148,37 @@ def _note(given: Mapping[str, Any]) -> Note:
 # -- from a ledger -----------------------------------------------------------------------------------------------------
 
 
-def of_ledger(path: Path, configured: Sequence[Entity]) -> dict[str, Any]:
+def of_ledger(path: Path, configured: Sequence[Entity], vantage: str | None = None) -> dict[str, Any]:
     """What the ledger in directory (or file) `path` says; of entities that are configured, with their titles.
 
-    What nobody wrote for SILENT_SECONDS is not known now. Raises LedgerError.
+    `vantage`: whose records, if it has several vantages'; None: the first, by name. What nobody wrote for a few
+    heartbeats is not known now. Raises LedgerError.
     """
-    kept = restored(ledger_file(path))
-    beat = kept.last_heartbeat
-    if beat is None:
-        raise LedgerError(f"{ledger_file(path)}: no agent has run on it yet")
-    running = abs(time.time() - beat.utc) <= SILENT_SECONDS
+    file = ledger_file(path)
+    kept = restored(file)
+    if kept.last_heartbeat is None:
+        raise LedgerError(f"{file}: no agent has run on it yet")
+    utc = time.time()
+    word = last_word(kept.last_heartbeat.utc, utc)
+    running, now = word.running, word.now(utc)
+    seen = seen_by(file, kept, vantage)
     titles = {entity.name: entity for entity in configured}
-    states = {(scope, name): row.state for (scope, name), row in kept.states.items() if row.state is not None}
-    newest = read_outages(path, limit=1)
-    gaps = read_gaps(path, limit=1)
-    names = sorted(name for scope, name in states if scope == "entity")
-    whole = {outage.name: outage for outage in kept.open_outages if outage.scope == "entity"}
+    names = sorted(name for scope, name in seen.states if scope == "entity")
+    whole = {outage.name: outage for outage in seen.ongoing if outage.scope == "entity"}
+    notes = notes_of(path, since=now - NOTES_SECONDS, until=now + NOTES_SECONDS, limit=NOTES_MAX)
     return {
         "source": "ledger",
         "running": running,
-        "clock": rfc3339(beat.utc),
-        "vantage": newest[0].vantage if newest else gaps[0].vantage if gaps else "",
-        "observer": {"up": not kept.open_gaps, "gaps": [gap.to_json() for gap in kept.open_gaps]},
+        "clock": rfc3339(now),
+        "vantage": seen.vantage,
+        "vantages": list(seen.vantages),
+        "observer": {"up": not seen.gaps, "gaps": [gap.to_json() for gap in seen.gaps]},
         "entities": [
-            _entity(name, titles.get(name), states, kept.past.get(("entity", name)), whole.get(name), running, beat.utc)
+            _entity(name, titles.get(name), seen.states, seen.last(name), whole.get(name), running, now)
             for name in names
         ],
-        "ongoing": [outage.to_json() for outage in kept.open_outages],
-        "notes": [note.to_json() for note in notes_of(path, since=beat.utc - NOTE_DAYS_SECONDS, limit=20)],
+        "ongoing": [outage.to_json() for outage in seen.ongoing],
+        "notes": [note.to_json() for note in notes],
     }
 
 
@@ -176,7 +186,7 @@ def _entity(
     name: str,
     configured: Entity | None,
     states: Mapping[tuple[str, str], str],
-    past: Sequence[Outage] | None,
+    last: Outage | None,
     ongoing: Outage | None,
     running: bool,
     now: float,
@@ -188,7 +198,6 @@ def _entity(
     if running and held is not None:
         partial = held and parts is not None and parts.down > 0 and parts.noun == "network"
         verdict = Verdict.PARTIAL if partial else Verdict.UP if held else Verdict.DARK
-    last = past[0] if past else None
     title = name if configured is None else configured.title or name
     return {
         "name": name,
@@ -263,9 +272,14 @@ def show(status: Mapping[str, Any], console: Console) -> None:
         line(f"  also down: {listed} (prober outages --ongoing)", "dim" if leading else "yellow")
     for text, style in _vantage(status, now):
         line(text, style)
-    if status["notes"]:
-        line("Notes from outside, of the last day:")
-        print_notes([_note(note) for note in status["notes"]], console)
+    notes = [_note(note) for note in status["notes"]]
+    for title, told in (
+        ("Notes from outside, of the last day:", [note for note in notes if note.at <= now]),
+        ("Notes from outside, to come within a day:", [note for note in notes if note.at > now]),
+    ):
+        if told:
+            line(title)
+            print_notes(told, console)
 
 
 def _ongoing(outage: Mapping[str, Any], now: float) -> str:
@@ -281,6 +295,8 @@ def _ongoing(outage: Mapping[str, Any], now: float) -> str:
 def _vantage(status: Mapping[str, Any], now: float) -> list[tuple[str, str]]:
     """Lines on whether what was said can be trusted."""
     name = f"Vantage {printable(str(status['vantage']), NAME_MAX)}" if status["vantage"] else "The vantage"
+    if len(several := status.get("vantages", ())) > 1:
+        name += f" (of {printable(', '.join(several), NAME_MAX)}: --vantage)"
     said: list[tuple[str, str]] = []
     if not status["running"]:
         ago = so_far(max(0.0, time.time() - now))

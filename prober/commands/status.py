@@ -32,6 +32,7 @@ from prober.printable import printable
 @click.option("--basic-auth-file", type=click.Path(path_type=Path), help="user:password for it, on one line")
 @click.option("--ca-file", type=click.Path(path_type=Path), help="the CA that has signed its certificate")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="read the ledger in this directory, ask no agent")
+@click.option("--vantage", help="whose records, if the ledger has several vantages'  [default: the first]")
 @click.option("--config", "-c", type=click.Path(path_type=Path), help="settings file: listen, data_dir, targets")
 @click.option("--json", "to_json", is_flag=True, help="print JSON and nothing else")
 def status(
@@ -41,6 +42,7 @@ def status(
     basic_auth_file: Path | None,
     ca_file: Path | None,
     data_dir: Path | None,
+    vantage: str | None,
     config: Path | None,
     to_json: bool,
 ) -> None:
@@ -62,8 +64,10 @@ def status(
         raise click.UsageError("--url, --listen and --data-dir exclude each other: choose one")
     if data_dir is not None and (basic_auth_file is not None or ca_file is not None):
         raise click.UsageError("--basic-auth-file and --ca-file are for an agent; --data-dir asks none")
+    if data_dir is None and vantage is not None:
+        raise click.UsageError("--vantage is for a ledger of several vantages: name it with --data-dir")
     settings = or_exit(lambda: load_settings(config))
-    found = _found(url, listen, basic_auth_file, ca_file, data_dir, settings)
+    found = _found(url, listen, basic_auth_file, ca_file, data_dir, vantage, settings)
     try:
         found = chosen(found, entities)
     except KeyError as missing:
@@ -83,6 +87,7 @@ def _found(
     basic_auth_file: Path | None,
     ca_file: Path | None,
     data_dir: Path | None,
+    vantage: str | None,
     settings: Settings,
 ) -> dict[str, Any]:
     from prober.report.prometheus import PrometheusError, access
@@ -103,7 +108,7 @@ def _found(
             fail(f"prober status: {error}")
     directory = settings.data_dir if data_dir is None else data_dir
     try:
-        return of_ledger(directory, _configured(settings))
+        return of_ledger(directory, _configured(settings), vantage)
     except LedgerError as error:
         fail(f"prober status: {error}" + (f" (and no agent: {nobody})" if nobody else ""))
 

@@ -4,7 +4,7 @@ from prober.ledger.batch import Heartbeat
 from prober.ledger.files import FILE_NAME, LedgerError
 from prober.ledger.ledger import Ledger
 from prober.ledger.notes import BadNote, Note, make_note
-from prober.ledger.read import cursor_after, read_gaps, read_outages
+from prober.ledger.read import cursor_after, last_word, read_gaps, read_last_word, read_outages
 from prober.ledger.storage import Absence, Restored
 from prober.ledger.totals import Totals
 
@@ -19,7 +19,9 @@ __all__ = [
     "Restored",
     "Totals",
     "cursor_after",
+    "last_word",
     "make_note",
     "read_gaps",
+    "read_last_word",
     "read_outages",
 ]

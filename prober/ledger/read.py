@@ -39,6 +39,33 @@ _MARK_COLUMNS: Final = (
 )  # fmt: skip
 
 
+SILENT_SECONDS: Final = 15.0
+"""Three heartbeats. After so long the agent is not running, or its ledger cannot be written."""
+
+
+class LastWord(NamedTuple):
+    """Until when a ledger tells of what goes on."""
+
+    beat: float  # the last heartbeat, Unix seconds
+    running: bool  # whether its agent is
+
+    def now(self, utc: float) -> float:
+        """The moment that "so far" means: now (`utc`) while the agent runs, else its last heartbeat."""
+        return utc if self.running else self.beat
+
+
+def last_word(beat: float, utc: float) -> LastWord:
+    """What the last heartbeat says at `utc`."""
+    return LastWord(beat, abs(utc - beat) <= SILENT_SECONDS)
+
+
+def read_last_word(path: Path, utc: float) -> LastWord | None:
+    """`last_word` of the ledger in directory (or file) `path`; None: no agent has run on it. Raises LedgerError."""
+    file = ledger_file(path)
+    beats = _ask(file, partial(reading, file), 'SELECT "utc" FROM heartbeat', [], "", 1)
+    return last_word(beats[0][0], utc) if beats else None
+
+
 def cursor_after(outage: Outage) -> str:
     """Where the page after this outage begins: opaque, safe in a URL."""
     return base64.urlsafe_b64encode(json.dumps([outage.start, outage.id]).encode()).decode().rstrip("=")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from prober.judge.records import Gap, Outage
 from prober.ledger import LedgerError, read_gaps, read_outages
 from prober.ledger.files import NoLedger, broken, ledger_file, passing, reading
+from prober.ledger.read import outages_in
 from prober.ledger.storage import Restored, restore
 from prober.ledger.totals import never_up
 from prober.report.report import ORDER, Key, Vantage
@@ -66,6 +69,57 @@ def _vantages(path: Path) -> list[Vantage]:
         )
         for name, never in unseen.items()
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What one vantage had seen when its ledger ended."""
+
+    file: Path
+    vantage: str  # empty: nothing says its name
+    vantages: tuple[str, ...]  # all that the ledger is of
+    several: bool
+    states: Mapping[tuple[str, str], str]
+    ongoing: tuple[Outage, ...]
+    gaps: tuple[Gap, ...]  # those that are not over
+
+    def last(self, entity: str) -> Outage | None:
+        """The entity's last outage that is over, no blip. Raises LedgerError."""
+        mine = self.vantage if self.several else None
+        found = outages_in(
+            self.file, partial(reading, self.file), scope="entity", name=entity, vantage=mine, lasted=True, limit=1
+        )
+        return found[0] if found else None
+
+
+def seen_by(file: Path, kept: Restored, vantage: str | None = None) -> Seen:
+    """What `vantage` had seen; None: the only one, or the first by name. Raises LedgerError if there is no such."""
+    several = (kept.snapshot or {}).get("vantages")
+    if several is None:
+        newest: list[Outage | Gap] = [*read_outages(file, limit=1), *read_gaps(file, limit=1)]
+        named = max(newest, key=_begin).vantage if newest else ""
+        names = [str((kept.snapshot or {}).get("vantage") or named)]
+    elif isinstance(several, Mapping) and several:
+        names = sorted(map(str, several))
+    else:
+        raise broken(file, "it names its vantages as no replay does")
+    if vantage is not None and vantage not in names:
+        raise LedgerError(f"{file}: is not of a vantage {vantage}; it is of: {', '.join(names) or 'none'}")
+    name = names[0] if vantage is None else vantage
+    states = {key: row.state for key, row in kept.states.items() if row.state is not None}
+    if several is None:
+        # one agent: if its vantage was renamed, the older records are its own, too
+        return Seen(file, name, tuple(names), False, states, tuple(kept.open_outages), tuple(kept.open_gaps))
+    # The states are those of any of them: of this one only its records are.
+    ongoing = tuple(one for one in kept.open_outages if one.vantage == name)
+    try:
+        never = {(scope, thing) for scope, thing in several[name]}
+    except (TypeError, ValueError):
+        raise broken(file, "it names its vantages as no replay does") from None
+    down = {(one.scope, one.name) for one in ongoing}
+    mine = {key: "down" if key in down else "unknown" if key in never else "up" for key in states}
+    gaps = tuple(one for one in kept.open_gaps if one.vantage == name)
+    return Seen(file, name, tuple(names), True, mine, ongoing, gaps)
 
 
 def _begin(record: Outage | Gap) -> float:

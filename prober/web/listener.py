@@ -19,6 +19,7 @@ from prober.logs import OncePerCause, trace
 from prober.net.names import client_key
 from prober.web.auth import Users
 from prober.web.blackbox import PROBE
+from prober.web.notes import is_loopback
 from prober.web.page import EVENTS
 from prober.web.server import Access, PageOnly, Views, make_app
 from prober.web.webconfig import WebConfig
@@ -74,6 +75,7 @@ class WebFace:
             where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
             reason = error.strerror or str(error)
             raise CannotListen(f"cannot listen on {where}: {reason}; free the port or choose another") from None
+        self._access.loopback = all(is_loopback(sock.getsockname()[0]) for sock in self._sockets)
         await self._serve()
 
     @property

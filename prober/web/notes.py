@@ -1,7 +1,12 @@
 """/api/v1/notes: read by whoever may read the rest, written by few.
 
 Who may write: a client that web.yml has let in (a password, or a certificate of a CA that it must have), else only one
-on this host. A browser is a client on this host too, and may stand on somebody else's page: so a request must be of
+on this host, of an agent that listens on loopback alone. Behind a reverse proxy on this host everybody looks local: so
+without a login a request must carry nothing that a proxy adds, and be of HTTP/1.1 (proxies, nginx for one, speak
+HTTP/1.0 to what is behind them unless told otherwise). A proxy that leaves no trace cannot be told from a client here:
+docs/http.md says that an agent behind one needs a login.
+
+A browser is a client on this host too, and may stand on somebody else's page: so a request must be of
 `application/json`, which no page sends elsewhere without asking first (and is never allowed), must have no other
 origin, and its Host must be this host's own (a name may be made to lead here: DNS rebinding).
 """
@@ -14,12 +19,13 @@ from ipaddress import ip_address
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from prober.api import BadRequest, NotAvailable
 
 NOTES: Final = "/api/v1/notes"
-_PROXY_HEADERS: Final = ("Forwarded", "Via", "X-Forwarded-For", "X-Real-IP")
+_PROXY_HEADERS: Final = ("forwarded", "via", "x-")
+"""How the names of headers begin that a proxy adds, in lower case."""
 
 
 class NotesApi(Protocol):
@@ -38,18 +44,21 @@ class NotesApi(Protocol):
         ...
 
 
-def add_routes(app: web.Application, api: NotesApi, admitted: Callable[[web.Request], bool]) -> None:
-    """Serve the notes. `admitted`: whether web.yml has let this client in."""
-    pages = _Pages(api, admitted)
+def add_routes(
+    app: web.Application, api: NotesApi, admitted: Callable[[web.Request], bool], loopback: Callable[[], bool]
+) -> None:
+    """Serve the notes. `admitted`: whether web.yml has let this client in; `loopback`: whether we listen only there."""
+    pages = _Pages(api, admitted, loopback)
     app.router.add_get(NOTES, pages.listed)
     app.router.add_post(NOTES, pages.added)
     app.router.add_delete(NOTES + "/{id}", pages.removed)
 
 
 class _Pages:
-    def __init__(self, api: NotesApi, admitted: Callable[[web.Request], bool]) -> None:
+    def __init__(self, api: NotesApi, admitted: Callable[[web.Request], bool], loopback: Callable[[], bool]) -> None:
         self._api = api
         self._admitted = admitted
+        self._loopback = loopback
 
     async def listed(self, request: web.Request) -> web.Response:
         try:
@@ -90,9 +99,18 @@ class _Pages:
             return "another site's page may not do that"
         if self._admitted(request):
             return None
-        if any(name in request.headers for name in _PROXY_HEADERS) or not is_loopback(request.remote):
+        if not self._loopback():
+            return (
+                "an agent that listens on more than loopback wants a login (web.yml); or use `prober note` on its host"
+            )
+        if not is_loopback(request.remote) or _through_proxy(request):
             return "only from the agent's own host, or with a login (web.yml); or use `prober note` there"
         return None if names_this_host(request.host) else "ask for this host by its address or as localhost"
+
+
+def _through_proxy(request: web.Request) -> bool:
+    """Whether this request looks as if it came through a proxy."""
+    return request.version < HttpVersion11 or any(name.lower().startswith(_PROXY_HEADERS) for name in request.headers)
 
 
 def is_loopback(address: str | None) -> bool:

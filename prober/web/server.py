@@ -84,6 +84,7 @@ class Access:
 
     users: Users
     headers: Mapping[str, str]
+    loopback: bool = False  # whether we listen there and nowhere else
 
 
 def make_app(views: Views | PageOnly, access: Access, *around: Middleware) -> web.Application:
@@ -123,7 +124,12 @@ def _add_agent(app: web.Application, views: Views, access: Access) -> None:
     app.router.add_get("/metrics", pages.metrics)
     app.router.add_get("/api/v1/status", pages.status)
     app.router.add_get("/api/v1/outages", pages.outages)
-    add_notes(app, views.api, lambda request: access.users.required or _has_certificate(request))
+    add_notes(
+        app,
+        views.api,
+        admitted=lambda request: access.users.required or _has_certificate(request),
+        loopback=lambda: access.loopback,
+    )
     app.router.add_get("/-/healthy", pages.healthy)
     app.router.add_get("/-/ready", pages.ready)
     app.router.add_post("/-/reload", pages.reload)

@@ -14,7 +14,7 @@ import pytest
 from prober.web import WebConfig, WebFace, notes
 from prober.web.notes import is_loopback, names_this_host
 from tests.contract.test_web_tls import Pki
-from tests.webface import Agent, basic
+from tests.webface import Agent, basic, talk
 
 NOTE = {"text": "attack reported"}
 LOCAL = "only from the agent's own host"
@@ -99,6 +99,8 @@ async def test_a_body_that_is_too_long_is_refused(face: WebFace, agent: Agent, c
         ({"Host": "127.0.0.1.evil.example"}, "ask for this host"),
         ({"X-Forwarded-For": "127.0.0.1"}, LOCAL),  # a proxy on this host: who asks is behind it
         ({"Via": "1.1 proxy"}, LOCAL),
+        ({"Forwarded": "for=192.0.2.1"}, LOCAL),
+        ({"X-Request-Id": "1"}, LOCAL),
     ],
 )
 async def test_what_a_page_elsewhere_may_do(
@@ -109,6 +111,29 @@ async def test_what_a_page_elsewhere_may_do(
     async with client.delete(f"{face.urls[0]}/api/v1/notes/x", headers=headers) as response:
         assert response.status == 403
     assert agent.noted == []
+
+
+@pytest.mark.parametrize(("version", "status"), [(b"1.0", b"403"), (b"1.1", b"201")])
+async def test_a_proxy_speaks_an_older_http(face: WebFace, agent: Agent, version: bytes, status: bytes) -> None:
+    """nginx with nothing but `proxy_pass`."""
+    host = face.urls[0].partition("://")[2].encode()
+    answer = await talk(
+        face,
+        b"POST /api/v1/notes HTTP/" + version + b"\r\nHost: " + host + b"\r\nConnection: close\r\n"
+        b'Content-Type: application/json\r\nContent-Length: 13\r\n\r\n{"text": "x"}',
+    )
+    assert answer.split()[1] == status
+    assert len(agent.noted) == (status == b"201")
+
+
+async def test_an_agent_that_listens_for_others_wants_a_login(agent: Agent, client: aiohttp.ClientSession) -> None:
+    async with WebFace(agent.views()) as face:
+        await face.start("", 0)
+        url = f"http://127.0.0.1:{face.urls[0].rpartition(':')[2]}"
+        status, said = await post(client, url)
+        assert (status, "wants a login" in said) == (403, True)
+        await face.replace(WebConfig(users={b"ann": bcrypt.hashpw(b"secret", bcrypt.gensalt(4))}))
+        assert (await post(client, url, {"Authorization": basic("ann", "secret")}))[0] == 201
 
 
 async def test_our_own_page_may(face: WebFace, client: aiohttp.ClientSession) -> None:

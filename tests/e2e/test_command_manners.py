@@ -55,7 +55,20 @@ async def test_a_reader_who_has_seen_enough(ledger: Path, more: list[str]) -> No
     os.close(reading)
     os.close(writing)
     status, err = await running
-    assert (status in (0, 1), err) == (True, b"")
+    assert (status, err) == (0, b"")
+
+
+@pytest.mark.parametrize(
+    "arguments", ["failures", "failures --json", "--help", "outages --help", "check --schema world"]
+)
+async def test_a_reader_who_has_gone(arguments: str) -> None:
+    """As `prober failures | true`: click, rich and we end alike."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        assert await ended(writing, *arguments.split()) == (0, b"")
+    finally:
+        os.close(writing)
 
 
 async def test_a_disk_that_is_full(ledger: Path) -> None:

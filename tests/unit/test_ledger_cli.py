@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from dataclasses import replace
 from typing import Literal
 
@@ -97,6 +98,7 @@ def test_the_table_is_whole_at_any_usual_width(width: int) -> None:
         assert word in text, (word, text)
     assert "kcna.kp/http" in text
     assert "timeout 345" in " ".join(text.split())
+    assert {"receive/", "resolve/"} <= {word for word in re.split(r"\s|(?<=/)", text) if word}
     assert "nothing known in 2 gaps (offline 1, stopped 1), 12 min in all, one goes on" in text
 
 
@@ -128,6 +130,15 @@ def test_of_several_vantages_each_is_named() -> None:
     assert [line.split()[2] for line in lines[:3]] == ["vantage", both[0].vantage, "osaka"]
     assert lines[3].startswith(f"{both[0].vantage}: nothing known in 1 gap (offline 1), 12 min")
     assert lines[4].startswith("osaka: nothing known in 1 gap (offline 1), 1 min")
+
+
+def test_what_goes_on_is_counted_up_to_now() -> None:
+    console = Console(file=io.StringIO(), width=160)
+    print_outages([outage(), ended(outage("b"), 600)], [], console, now=BEGIN + 3_725)
+    assert isinstance(console.file, io.StringIO)
+    lines = console.file.getvalue().splitlines()
+    assert "1 h 2 min so far" in lines[1]
+    assert "10 min (±60 s)" in lines[2]
 
 
 def test_nothing_to_show() -> None:

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -154,6 +155,15 @@ def test_notes_of_the_last_day() -> None:
     assert "old" not in done.stdout
 
 
+def test_notes_of_the_next_day_are_to_come_and_later_ones_are_not_told() -> None:
+    now = BEGIN + 114_300  # the agent's clock
+    told = (("past", now - 60), ("maintenance", now + 3_600), ("far", now + 500_000_000))
+    done = asked(agent(), notes=[make_note(text, now=BEGIN, at=at).to_json() for text, at in told])
+    past, _, coming = done.stdout.partition("Notes from outside, to come within a day:\n")
+    assert ("past" in past, "maintenance" in past, "maintenance" in coming) == (True, False, True)
+    assert "far" not in done.stdout
+
+
 @pytest.mark.parametrize(
     ("answers", "says"),
     [
@@ -239,6 +249,68 @@ async def test_a_fresh_ledger_is_as_good_as_its_agent(tmp_path: Path) -> None:
     done = run("--data-dir", str(directory))
     assert done.exit_code == 0, done.stdout
     assert done.stdout.startswith("North Korea: reachable. 4 of 4 networks up. Last outage")
+
+
+async def test_status_and_outages_agree_on_how_long_it_lasts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begin = 1_700_000_000.0
+    directory = await ledger(tmp_path, begin + 300, verdict=Verdict.DARK, going_on=True)  # since `begin`
+    for later, so_far in ((0.0, "5 min so far"), (12.0, "5 min 12 s so far"), (3_600.0, "5 min so far")):
+        monkeypatch.setattr(time, "time", lambda later=later: begin + 300 + later)
+        assert f"entity north-korea: {so_far}" in run("--data-dir", str(directory)).stdout
+        listed = CliRunner().invoke(cli, ["outages", "--data-dir", str(directory), "--ongoing"])
+        assert so_far in listed.stdout
+        (kept,) = json.loads(
+            CliRunner().invoke(cli, ["outages", "--data-dir", str(directory), "--ongoing", "--json"]).stdout
+        )
+        assert kept["ended_after"] == outage("north-korea", begin, "entity").to_json()["ended_after"]
+
+
+async def test_notes_far_ahead_are_not_of_the_last_day(tmp_path: Path) -> None:
+    now = time.time()
+    directory = await ledger(tmp_path, now)
+    for text, at in (("past", now - 60), ("soon", now + 3_600), ("far", now + 100_000_000)):
+        add_note(directory, make_note(text, now=now, at=at))
+    said = run("--data-dir", str(directory)).stdout
+    assert "past" in said.partition("to come within a day:")[0]
+    assert "soon" in said.partition("to come within a day:")[2]
+    assert "  far  " not in said
+
+
+async def test_a_ledger_of_several_vantages(tmp_path: Path) -> None:
+    """As a replay leaves it: records of all, states of any."""
+    async with opened(tmp_path, utc=BEGIN) as kept:
+        past = [
+            replace(ended(outage("e", BEGIN + 9_000 * number, "entity"), 600), id=f"{name}:1", vantage=name)
+            for number, name in enumerate(("hanover", "tokyo"))
+        ]
+        down = replace(outage("e", BEGIN + 50_000, "entity"), id="tokyo:2", vantage="tokyo")
+        await kept.append([OutageOpened(past[0]), OutageOpened(past[1]), OutageClosed(past[0]), OutageClosed(past[1])])
+        await kept.append([OutageOpened(down)])
+        kept.track([state("e", Verdict.UP, 1000.0, scope="entity")], 1000.0)
+        kept.snapshot({"vantages": {"tokyo": [], "hanover": [], "blind": [["entity", "e"]]}}, BEGIN + 60_000)
+        kept.heartbeat(1060.0, BEGIN + 60_000)
+        await kept.append([])
+
+    def said(*arguments: str) -> dict[str, Any]:
+        found = json.loads(run("--data-dir", str(tmp_path), "--json", *arguments).stdout)
+        assert isinstance(found, dict)
+        return found
+
+    assert said()["vantage"] == "blind"
+    for name, known, going_on in (("hanover", "up", 0), ("tokyo", "down", 1), ("blind", None, 0)):
+        found = said("--vantage", name)
+        (entity,) = found["entities"]
+        last = entity["last_outage"]
+        assert (found["vantage"], found["vantages"]) == (name, ["blind", "hanover", "tokyo"])
+        assert (entity["last_known"], len(found["ongoing"])) == (known, going_on)
+        assert (last and last["vantage"]) == (None if name == "blind" else name)
+    assert (
+        "Vantage tokyo (of blind, hanover, tokyo: --vantage): no agent"
+        in run("--data-dir", str(tmp_path), "--vantage", "tokyo").stdout
+    )
+    wrong = run("--data-dir", str(tmp_path), "--vantage", "osaka")
+    assert (wrong.exit_code, "it is of: blind, hanover, tokyo" in wrong.stderr) == (2, True)
+    assert run("--vantage", "tokyo").exit_code == 2
 
 
 async def test_a_fresh_ledger_with_an_outage(tmp_path: Path) -> None:
