@@ -55,6 +55,7 @@ class Remark:
     entity: str = ""
     source: str = ""
     link: str = ""
+    added_at: float = 0.0
 
 
 def check(target: str, name: str = "icmp") -> Check:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from math import isfinite
 from pathlib import Path
 
-from prober.judge.records import Scope
+from prober.judge.records import Outage, Scope
 from prober.judging import Judging
 from prober.ledger.notes import notes_in
 from prober.ledger.read import Opener
@@ -45,7 +45,7 @@ class AgentSource:
             vantage=self._vantage,
             entities=self._entities(),
             states=judging.shown.copy(),
-            ongoing=tuple(judging.ongoing()),
+            ongoing=self._ongoing(),
             open_gaps=tuple(ledger.open_gaps()),
             began=self._began,
             observer_up=judging.judge.observer_up if judging.reference_count else None,
@@ -55,6 +55,11 @@ class AgentSource:
             vantages=(self._vantage,),
             links=self._links(),
         )
+
+    def _ongoing(self) -> tuple[Outage, ...]:
+        """What is on the disk as ongoing, as far as it is certain by now: the disk has that of the last heartbeat."""
+        current = {outage.id: outage for outage in self._judging.judge.ongoing()}
+        return tuple(current.get(outage.id, outage) for outage in self._judging.ongoing())
 
     def _began(self, scope: Scope, name: str) -> float | None:
         totals = self._judging.ledger.totals(scope, name)

@@ -12,7 +12,7 @@ from prober.ledger_cli import duration, span, when
 from prober.page.events import bounds, notes_beside
 from prober.page.history import History
 from prober.page.source import Facts, Note
-from prober.page.words import clean, clock, counted, exact, moment, quoted, reasons, titled
+from prober.page.words import clean, clock, counted, exact, lasting, moment, quoted, reasons, titled
 
 MEMBERS_MAX: Final = 400
 """Records of parts that are looked at."""
@@ -48,7 +48,7 @@ class Member:
     title: str
     last_answer: str
     down_for_sure: str
-    last_failure: str
+    down_until: str
     first_answer: str
     duration: str
     reasons: str
@@ -267,9 +267,9 @@ def _member(
         title=_title(titles, one),
         last_answer=at(one.started_after) if one.started_after is not None else "none",
         down_for_sure=at(one.started_by),
-        last_failure=at(one.ended_after),
+        down_until=at(one.ended_after),
         first_answer=at(one.ended_by) if one.ended_by is not None else "not yet" if one.ongoing else "not known",
-        duration=duration(one),
+        duration=lasting(one, now),
         reasons=reasons(one.failures.items(), 2),
         beginning=_bar(one, beginning, now),
         ending=_bar(one, ending, now),

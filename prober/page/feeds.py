@@ -51,19 +51,25 @@ def uid(outage: Outage) -> str:
     return str(uuid5(NAMESPACE_URL, f"prober:outage:{outage.id}".encode("utf-8", "replace").decode()))
 
 
-def changed(outage: Outage) -> float:
-    """When what is on record of it became so."""
+def changed(outage: Outage, notes: Iterable[Note] = ()) -> float:
+    """When what is on record of it, and the notes beside it, became so."""
+    last = max([outage.detected_at, *(note.added_at for note in notes)])
     if outage.ongoing:
-        return outage.detected_at
+        return last
     ended = outage.ended_after if outage.ended_by is None else outage.ended_by
-    return max(outage.detected_at, ended, outage.restored_full or 0.0)
+    return max(last, ended, outage.restored_full or 0.0)
 
 
 def atom(
     outages: Sequence[Outage], names: Sequence[str], *, vantage: str, now: float, query: str, notes: Sequence[Note] = ()
 ) -> str:
     """A feed of these outages, called by these names, newest first. Links are relative to the feed's own address."""
-    updated = max([changed(one) for one in outages], default=now)
+    beside = [
+        notes_beside(notes, one.entity, one.start - 86_400, (now if one.ended_by is None else one.ended_by) + 3_600)
+        for one in outages
+    ]
+    dates = [changed(one, its) for one, its in zip(outages, beside, strict=True)]
+    updated = max(dates, default=now)
     # No reader has an address of ours to make an id from; the vantage's name must do (RFC 4287 section 4.2.6).
     feed = uuid5(NAMESPACE_URL, f"prober:feed:{vantage}:{query}".encode("utf-8", "replace").decode())
     parts = [
@@ -73,13 +79,12 @@ def atom(
         f'<link rel="self" type="application/atom+xml" href="outages.atom{escape(query)}"/>\n'
         '<link rel="alternate" type="text/html" href="outages"/>\n<generator>prober</generator>\n',
     ]
-    for outage, name in zip(outages, names, strict=True):
-        end = now if outage.ended_by is None else outage.ended_by
+    for outage, name, its, date in zip(outages, names, beside, dates, strict=True):
         kind = "ongoing" if outage.ongoing else outage.outage_class
-        lines = summary(outage, notes_beside(notes, outage.entity, outage.start - 86_400, end + 3_600))
+        lines = summary(outage, its)
         parts.append(
             f"<entry>\n<title>{_xml(title(outage, name))}</title>\n<id>urn:uuid:{uid(outage)}</id>\n"
-            f"<published>{rfc3339(outage.detected_at)}</published>\n<updated>{rfc3339(changed(outage))}</updated>\n"
+            f"<published>{rfc3339(outage.detected_at)}</published>\n<updated>{rfc3339(date)}</updated>\n"
             f'<link href="outages/{quoted(outage.id)}"/>\n'
             f'<category term="{outage.scope}"/><category term="{kind}"/>\n'
             f'<content type="text">{_xml(chr(10).join(lines), 8_000)}</content>\n</entry>\n'
@@ -111,7 +116,7 @@ def calendar(
         lines += [
             "BEGIN:VEVENT",
             f"UID:{uid(outage)}@prober",
-            f"DTSTAMP:{_stamp(changed(outage))}",
+            f"DTSTAMP:{_stamp(changed(outage, beside))}",
             f"DTSTART:{_stamp(outage.start)}",
             f"DTEND:{_stamp(max(end, outage.start + 1))}",
             f"SUMMARY:{_ics(title(outage, name))}",

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from prober.judge.records import Gap, Outage, Scope
 from prober.ledger.read import Mark, Opener, gaps_in, marks_in, outages_in
-from prober.page.ledger import as_of
+from prober.page.ledger import as_of, gap_as_of
 from prober.page.source import Facts, Source
 
 MARKS_MAX: Final = 20_000
@@ -61,7 +61,8 @@ class History:
     def gaps(self, since: float) -> list[Gap]:
         """Gaps of the vantage not over at `since`, newest first."""
         found = gaps_in(self._file, self._opener, since=since, limit=GAPS_MAX)
-        return [gap for gap in found if self._vantage in (None, gap.vantage) and gap.begin <= self._now]
+        known = [gap for gap in found if self._vantage in (None, gap.vantage) and gap.begin <= self._now]
+        return known if self._until is None else [gap_as_of(gap, self._until) for gap in known]
 
 
 class NoHistory(History):

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
-from prober.judge.records import Outage, Scope, Verdict
-from prober.ledger import LedgerError
+from prober.judge.records import Gap, Outage, Scope, Verdict
+from prober.ledger import Heartbeat, LedgerError
 from prober.ledger.files import broken, ledger_file, passing, reading
 from prober.ledger.notes import notes_in
 from prober.ledger.read import Opener, gaps_in, outages_in
-from prober.ledger.storage import Restored, restore
+from prober.ledger.totals import ScopeState
 from prober.model import Entity, Network, Site, Target
 from prober.page.rings import Course
 from prober.page.source import Facts, Key, Known, Note
 
 T = TypeVar("T")
 
-LATER: Final = "probes are counted to its end, which came later"
 OPEN_MAX: Final = 2_000
 """Outages that are looked at to find what was down at a moment: far more than can be ongoing at a time."""
 
@@ -34,14 +33,21 @@ class LedgerSource:
         self._entities = entities
         self._vantage = vantage
         self._at = at
+        self._found: tuple[tuple[tuple[int, int], ...], Facts] | None = None
 
     @property
     def version(self) -> int:
         return 0
 
     def facts(self) -> Facts:
-        kept = restored(self._file)
-        beat = kept.last_heartbeat
+        stamp = _stamp(self._file)  # before it is read: what is written meanwhile makes another one
+        if self._found is None or self._found[0] != stamp:
+            self._found = stamp, self._read()
+        return self._found[1]
+
+    def _read(self) -> Facts:
+        kept = _asked(self._file, _kept)
+        beat = kept.beat
         newest = outages_in(*self.place(), vantage=self._vantage, limit=1)
         last = beat.utc if beat is not None else newest[0].detected_at if newest else 0.0
         now = last if self._at is None else self._at
@@ -51,7 +57,7 @@ class LedgerSource:
         ask = partial(outages_in, *self.place(), vantage=self._vantage, until=now)
         ongoing = tuple(seen for one in ask(since=now, limit=OPEN_MAX) if (seen := as_of(one, now)).ongoing)
         gaps = [gap for gap in gaps_in(*self.place(), since=now) if gap.vantage == self._vantage and gap.begin <= now]
-        open_gaps = tuple(gap for gap in gaps if gap.end is None or gap.end > now)
+        open_gaps = tuple(gap for one in gaps if (gap := gap_as_of(one, now)).end is None)
         entities = self._entities or _entities_of(kept, self._file, self._vantage)
         down = {(one.scope, one.name) for one in ongoing}
         return Facts(
@@ -83,7 +89,7 @@ def open_ledger(path: Path, entities: tuple[Entity, ...], vantage: str | None, a
     """The ledger in directory (or file) `path` as a source. Raises LedgerError."""
     file = ledger_file(path)
     names = vantages_in(file)
-    if restored(file).last_heartbeat is None and not names:
+    if _asked(file, _kept).beat is None and not names:
         raise LedgerError(f"{file}: holds nothing yet; run the agent with this directory for a while")
     if vantage is not None and vantage not in names:
         known = ", ".join(names) or "none"
@@ -93,19 +99,61 @@ def open_ledger(path: Path, entities: tuple[Entity, ...], vantage: str | None, a
 
 
 def as_of(outage: Outage, now: float) -> Outage:
-    """The outage as it stood at `now`: not over, if it ended later."""
-    if outage.ongoing:
-        return replace(outage, ended_after=min(outage.ended_after, now))
-    end = outage.ended_after if outage.ended_by is None else outage.ended_by
-    if end <= now:
+    """The outage as it stood at `now`: not over, if it ended later, and without what was counted up to its end."""
+    if outage.ongoing and outage.ended_after <= now:
         return outage
-    certain = max(outage.started_by, min(outage.ended_after, now))
-    return replace(outage, ongoing=True, end=None, ended_by=None, restored_full=None, ended_after=certain, note=LATER)
+    end = outage.ended_after if outage.ended_by is None else outage.ended_by
+    if not outage.ongoing and end <= now:
+        if outage.restored_full is None or outage.restored_full <= now:
+            return outage
+        return replace(outage, restored_full=None, members={})
+    return replace(
+        outage,
+        ongoing=True,
+        end=None,
+        ended_by=None,
+        restored_full=None,
+        ended_after=max(outage.started_by, min(outage.ended_after, now)),
+        failures={},
+        members={},
+        unobserved_seconds=0.0,
+        note="",
+    )
 
 
-def restored(file: Path) -> Restored:
-    """All that a ledger holds beside its history. Raises LedgerError."""
-    return _asked(file, restore)
+def gap_as_of(gap: Gap, now: float) -> Gap:
+    """The gap as it stood at `now`: not over, if it ended later."""
+    return replace(gap, end=None) if gap.end is not None and gap.end > now else gap
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What a ledger holds beside its history."""
+
+    beat: Heartbeat | None
+    states: Mapping[tuple[str, str], ScopeState]
+
+
+def _kept(connection: sqlite3.Connection) -> _Kept:
+    # `prober.ledger.storage.restore` also reads every outage that an agent wants to know of: ten times the work.
+    beat = connection.execute('SELECT "utc", "now", "boot_id", "elapsed" FROM heartbeat').fetchone()
+    rows = connection.execute(
+        'SELECT "scope", "name", "up_seconds", "down_seconds", "unknown_seconds", "state", "since" FROM totals'
+    ).fetchall()
+    states = {(scope, name): ScopeState(*state) for scope, name, *state in rows}
+    return _Kept(None if beat is None else Heartbeat(*beat), states)
+
+
+def _stamp(file: Path) -> tuple[tuple[int, int], ...]:
+    """Another one whenever the ledger has been written to: into its log (WAL), or from there into the file."""
+    found = []
+    for one in (file, file.with_name(f"{file.name}-wal")):
+        try:
+            known = one.stat()
+            found.append((known.st_mtime_ns, known.st_size))
+        except OSError:  # no log, or a file that is gone: reading it says so
+            found.append((0, 0))
+    return tuple(found)
 
 
 def vantages_in(file: Path) -> tuple[str, ...]:
@@ -129,9 +177,9 @@ def _asked(file: Path, question: Callable[[sqlite3.Connection], T]) -> T:
         raise broken(file, error) from None
 
 
-def _began(kept: Restored, key: tuple[str, str]) -> float | None:
+def _began(kept: _Kept, key: tuple[str, str]) -> float | None:
     """Since when a scope has been watched, if it was ever seen; as far as the totals tell."""
-    beat, row = kept.last_heartbeat, kept.states[key]
+    beat, row = kept.beat, kept.states[key]
     if beat is None:
         return None
     row = row.at(beat.elapsed) if row.state is not None else row
@@ -171,7 +219,7 @@ def _states(
     return found
 
 
-def _entities_of(kept: Restored, file: Path, vantage: str) -> tuple[Entity, ...]:
+def _entities_of(kept: _Kept, file: Path, vantage: str) -> tuple[Entity, ...]:
     """What a ledger knows of its scopes, where no targets file says it: names, and whose they are."""
     rows = _asked(
         file,

@@ -69,6 +69,7 @@ class EntityView:
     href: str
     look: str
     word: str
+    since: bool  # whether `rest` goes on in the same sentence
     rest: str
     whole: Row
     groups: tuple[Group, ...]

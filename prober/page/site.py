@@ -280,11 +280,11 @@ class Site:
 
     def _csv(self, _argument: str, query: dict[str, str], facts: Facts, history: History, trouble: str) -> Document:
         filters = _filters(query)
-        limit = query.get("limit", "1000")
-        if not limit.isascii() or not limit.isdigit() or not 1 <= int(limit[:9]) <= CSV_ROWS:
+        limit = _number(query.get("limit", "1000"), CSV_ROWS)
+        if limit is None:
             raise BadRequest(f"limit is a number from 1 to {CSV_ROWS}")
         try:
-            found = history.outages(limit=int(limit), **filters)
+            found = history.outages(limit=limit, **filters)
         except ValueError as error:
             raise BadRequest(str(error)) from error
         return Document(as_csv(found).encode("utf-8", "replace"), "text/csv", filename="outages.csv")
@@ -342,12 +342,19 @@ def _only(query: Mapping[str, str], *known: str) -> None:
 
 def _paged(things: Sequence[Any], query: Mapping[str, str], size: int) -> tuple[Sequence[Any], tuple[int, int]]:
     """Those of the page that is asked for; which one it is of how many."""
-    text = query.get("page", "1")
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= 1_000_000:
+    asked = _number(query.get("page", "1"), 1_000_000)
+    if asked is None:
         raise BadRequest("page is a number from 1 on")
     pages = max(1, -(-len(things) // size))
-    number = min(int(text), pages)
+    number = min(asked, pages)
     return things[(number - 1) * size : number * size], (number, pages)
+
+
+def _number(text: str, most: int) -> int | None:
+    """A whole number from 1 to `most`, in at most 9 digits; None: it is none."""
+    if len(text) > 9 or not text.isascii() or not text.isdigit() or not 1 <= int(text) <= most:
+        return None
+    return int(text)
 
 
 def _filters(query: Mapping[str, str], *never: str) -> dict[str, Any]:

@@ -95,13 +95,26 @@ def strip(
         ("blind", _pieces("blind", "Not observed", unseen, window, most)),
         ("degraded", _pieces("degraded", "Degraded", worse, window, most)),
     ]
-    groups = [
-        Piece(_kind(group), _share(low, window), _share(high, window) - _share(low, window), told, _only(group))
-        for group, low, high in _grouped(shown, window, most)
-        if (told := _told(group, low, high, now))
-    ]
-    for kind in ("blip", "outage"):
-        drawn.append((kind, [piece for piece in groups if piece.kind == kind]))
+    groups: dict[Kind, list[tuple[list[Mark], float, float]]] = {"blip": [], "outage": []}
+    for group, low, high in _grouped(shown, window, most):
+        groups[_kind(group)].append((group, low, high))
+    for kind, several in groups.items():
+        told = len(several) <= most  # of a shape for all, no part says anything
+        drawn.append(
+            (
+                kind,
+                [
+                    Piece(
+                        kind,
+                        _share(low, window),
+                        _share(high, window) - _share(low, window),
+                        _told(group, low, high, now) if told else "",
+                        _only(group) if told else "",
+                    )
+                    for group, low, high in several
+                ],
+            )
+        )
     seen = union([*observed, *clipped(down, *window)])
     ratio = 1 - length(common(down, seen)) / length(seen) if seen else None
     calm = [(_share(low, window), _share(high, window) - _share(low, window)) for low, high in observed]
@@ -123,14 +136,16 @@ def _share(at: float, window: Span) -> float:
 
 
 def _pieces(kind: Kind, word: str, spans: Sequence[Span], window: Span, most: int) -> list[Piece]:
+    joined = _joined(spans, window, most)
+    told = len(joined) <= most  # of a shape for all, no part says anything
     return [
         Piece(
             kind,
             _share(low, window),
             _share(high, window) - _share(low, window),
-            f"{word} for {span(high - low)}, {_from_to(low, high)}",
+            f"{word} for {span(high - low)}, {_from_to(low, high)}" if told else "",
         )
-        for low, high in _joined(spans, window, most)
+        for low, high in joined
     ]
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Final
 
-from prober.judge.records import Outage, Scope, Verdict
+from prober.judge.records import Gap, Outage, Scope
 from prober.ledger.read import Mark
-from prober.ledger_cli import blind_line, duration, span, when
+from prober.ledger_cli import blind_line, span, when
 from prober.model import Entity, Target
 from prober.page.curves import curve
 from prober.page.events import bounds, is_part, notes_beside, parts_of_event
@@ -17,14 +17,12 @@ from prober.page.source import Facts, Key, Note, Source, Standing
 from prober.page.timeline import RANGES, strip, ticks
 from prober.page.words import (
     LOOKS,
-    WORDS,
     blindness,
     brief,
     clean,
     clock,
     counted,
-    day,
-    last_outage,
+    lasting,
     moment,
     parts_of,
     quoted,
@@ -32,6 +30,7 @@ from prober.page.words import (
     standing,
     titled,
 )
+from prober.sentence import last_words, verdict_words
 
 LEADING: Final[tuple[Scope, ...]] = ("entity", "network", "site")
 ENTITIES: Final = 20
@@ -63,6 +62,9 @@ class Composer:
         self._notes = notes
         self._gaps = history.gaps(self.begin)
         self._marks: dict[Key, list[Mark]] = {}
+        self._ongoing_in: dict[str, list[Outage]] = {}
+        for one in facts.ongoing:
+            self._ongoing_in.setdefault(one.entity, []).append(one)
         self._titles: dict[Key, str] = {}
         for entity in facts.entities:
             self._titles["entity", entity.name] = titled(entity.title, entity.name)
@@ -91,7 +93,7 @@ class Composer:
 
     def _ongoing_of(self, entity: str) -> tuple[tuple[Ongoing, ...], int]:
         """What goes on, the largest scopes first, parts of a dark whole within it; and how much more there is."""
-        mine = [one for one in self.facts.ongoing if one.entity == entity]
+        mine = self._ongoing_in.get(entity, [])
         found = [one for one in mine if one.scope in LEADING] or [one for one in mine if one.scope == "target"] or mine
         whole = next((one for one in found if one.scope == "entity"), None)
         parts = [one for one in found if whole is not None and is_part(one, whole) and one is not whole]
@@ -160,7 +162,7 @@ class Composer:
             Group("Sites and mirrors", tuple(sites), len(entity.sites) - shown_sites),
         )
         ongoing, more = self._ongoing_of(entity.name)
-        rest = " ".join(part for part in (standing(self.facts, entity), self._last(entity, known)) if part)
+        word, rest = self._said(entity, known)
         return EntityView(
             name=clean(entity.name),
             title=self.title("entity", entity.name),
@@ -168,7 +170,8 @@ class Composer:
             path=quoted(entity.name),
             href=f"entities/{quoted(entity.name)}",
             look=LOOKS[known.verdict],
-            word=_word(known),
+            word=word,
+            since=rest.startswith("since "),
             rest=rest,
             whole=self._whole(entity, pieces),
             groups=tuple(group for group in groups if group.rows),
@@ -179,13 +182,20 @@ class Composer:
             notes=notes_beside(self._notes, entity.name, self.begin, self.facts.now),
         )
 
-    def _last(self, entity: Entity, known: Standing) -> str:
-        current = next((one for one in self.facts.ongoing if (one.scope, one.name) == ("entity", entity.name)), None)
-        if current is not None:
-            return f"Dark since {day(current.start)}, {when(round(current.start / 60) * 60)[11:16]} UTC."
-        if known.up is None:
-            return ""
-        return last_outage(self._history.outages(scope="entity", name=entity.name, lasted=True, limit=2))
+    def _said(self, entity: Entity, known: Standing) -> tuple[str, str]:
+        """The sentence of `prober status`: the verdict, and the rest; only the rest changes with every second."""
+        current = next((one for one in self._ongoing_in.get(entity.name, ()) if one.scope == "entity"), None)
+        past = self._history.outages(scope="entity", name=entity.name, lasted=True, limit=2)
+        last = next((one for one in past if not one.ongoing), None)
+        word = verdict_words(known.verdict, held=known.up)
+        whole = verdict_words(known.verdict, held=known.up, ongoing=current, now=self.facts.now)
+        since = whole.removeprefix(word).strip()
+        parts = (
+            f"{since}." if since else "",
+            standing(self.facts, entity),
+            f"{last_words(last, ongoing=current is not None)}.",
+        )
+        return word, " ".join(part for part in parts if part)
 
     def _whole(self, entity: Entity, pieces: int) -> Row:
         scope, _, names = parts_of(entity)
@@ -211,7 +221,7 @@ class Composer:
             title=self.title(scope, name),
             about=clean(about),
             look=LOOKS[known.verdict],
-            word=_word(known),
+            word=verdict_words(known.verdict, held=known.up),
             strip=strip(
                 self._marks.get((scope, name), ()),
                 self._gaps,
@@ -259,7 +269,7 @@ class Composer:
             start_utc=outage.start,
             scope=outage.scope,
             title=self.title(outage.scope, outage.name),
-            duration=duration(outage),
+            duration=lasting(outage, self.facts.now),
             look="down" if outage.ongoing else kind,
             kind=kind,
             onset=onset,
@@ -304,9 +314,19 @@ class Composer:
                 )
                 for gap in gaps[:GAPS_SHOWN]
             ),
-            gap_line=blind_line(gaps),
+            gap_line=self._gap_line(gaps),
             ledger=unwritten if facts.ledger_trouble else "Every event is on the disk before it is shown.",
         )
+
+    def _gap_line(self, gaps: Sequence[Gap]) -> str:
+        """What it could not see in the time shown, and since when it watches if not all along."""
+        line = blind_line(gaps)
+        known = [self.facts.began("entity", entity.name) for entity in self.facts.entities]
+        since = min((one for one in known if one is not None), default=None)
+        if since is not None and since <= self.begin:
+            return f"{line}." if line else "No gap in the time shown: it could see all along."
+        watches = "since when it watches is not known" if since is None else f"it watches since {moment(since)} UTC"
+        return f"{line}; {watches}." if line else f"No gap on record; {watches}."
 
     def alarms(self) -> list[str]:
         """What must be read before anything else."""
@@ -316,14 +336,6 @@ class Composer:
         if self.facts.ledger_trouble:
             found.append(f"The ledger cannot be written: {clean(self.facts.ledger_trouble)}. Probing goes on.")
         return found
-
-
-def _word(known: Standing) -> str:
-    if known.verdict is Verdict.UNKNOWN and known.up is not None:
-        return f"not known, was {'reachable' if known.up else 'down'}"
-    if known.verdict is Verdict.UNKNOWN:
-        return "not seen yet"
-    return WORDS[known.verdict]
 
 
 def _hosted(target: Target) -> str:

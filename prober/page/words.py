@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import UTC, datetime
-from math import isfinite
 from typing import Final
 from urllib.parse import quote
 
@@ -13,14 +12,12 @@ from prober.ledger_cli import duration, span, when
 from prober.model import Entity
 from prober.page.source import Facts
 from prober.printable import printable
+from prober.sentence import Parts, parts_words, so_far
 
 NAME_MAX: Final = 120
 TEXT_MAX: Final = 600
 
-_MONTHS: Final = (
-    "January", "February", "March", "April", "May", "June",
-    "July", "August", "September", "October", "November", "December",
-)  # fmt: skip
+_MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 WORDS: Final = {
     Verdict.UP: "reachable",
@@ -49,30 +46,22 @@ def quoted(text: str) -> str:
     return quote(text, safe="", errors="replace")
 
 
-def day(utc: float) -> str:
-    """`22 December 2014`."""
-    if not isfinite(utc):
-        return "?"
-    moment = datetime.fromtimestamp(utc, UTC)
-    return f"{moment.day} {_MONTHS[moment.month - 1]} {moment.year}"
-
-
 def moment(utc: float) -> str:
     """`22 Dec 2014, 16:15:00`."""
     at = datetime.fromtimestamp(round(utc), UTC)
-    return f"{at.day} {_MONTHS[at.month - 1][:3]} {at.year}, {at:%H:%M:%S}"
+    return f"{at.day} {_MONTHS[at.month - 1]} {at.year}, {at:%H:%M:%S}"
 
 
 def brief(utc: float) -> str:
     """`21 Dec 16:08`."""
     at = datetime.fromtimestamp(round(utc), UTC)
-    return f"{at.day} {_MONTHS[at.month - 1][:3]} {at:%H:%M}"
+    return f"{at.day} {_MONTHS[at.month - 1]} {at:%H:%M}"
 
 
 def exact(utc: float) -> str:
     """`21 Dec 16:08:31`, where the year is known."""
     at = datetime.fromtimestamp(round(utc), UTC)
-    return f"{at.day} {_MONTHS[at.month - 1][:3]} {at:%H:%M:%S}"
+    return f"{at.day} {_MONTHS[at.month - 1]} {at:%H:%M:%S}"
 
 
 def clock(seconds: float) -> str:
@@ -108,17 +97,13 @@ def standing(facts: Facts, entity: Entity) -> str:
     if not names:
         return ""
     known = [facts.known(scope, name).verdict for name in names]
-    up, unknown = known.count(Verdict.UP), known.count(Verdict.UNKNOWN)
-    text = f"{up:,} of {counted(len(names), word)} up"
-    return f"{text}, {unknown:,} not known." if unknown else f"{text}."
+    up, down = known.count(Verdict.UP), known.count(Verdict.DOWN)
+    return f"{parts_words(Parts(word, up, down, len(known) - up - down))}."
 
 
-def last_outage(outages: Sequence[Outage]) -> str:
-    """`Last outage 9 h 31 min (±30 s), 22 December 2014.` Newest first, of one scope."""
-    over = next((one for one in outages if not one.ongoing and one.outage_class == "outage"), None)
-    if over is None:
-        return "No outage on record."
-    return f"Last outage {duration(over)}, {day(over.start)}."
+def lasting(outage: Outage, now: float) -> str:
+    """Its duration with bounds; while it goes on, what the clock beside it says, as `prober status` does."""
+    return f"{so_far(now - outage.start)} so far" if outage.ongoing else duration(outage)
 
 
 def blindness(facts: Facts) -> str:

@@ -7,11 +7,12 @@ import csv
 import gc
 import io
 import re
+import sqlite3
 import time
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -21,11 +22,14 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from prober.judge.records import GapClosed, Outage, OutageClosed, Verdict
+from prober.judge.records import GapClosed, Outage, OutageClosed, OutageOpened, Verdict
 from prober.model import Entity, Site
 from prober.page import site as site_module
+from prober.page.ledger import LedgerSource, open_ledger
 from prober.page.site import Site as Pages
-from prober.page.source import Known
+from prober.page.source import Facts, Key, Known, Source, Standing
+from prober.page.views import ENTITIES
+from prober.sentence import verdict_sentence
 from prober.web import PageOnly, WebFace
 from prober.web import page as web_page
 from tests.leaks import assert_no_leaks
@@ -51,7 +55,7 @@ STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2
 
 
 @asynccontextmanager
-async def served(source: StandIn) -> AsyncIterator[tuple[str, aiohttp.ClientSession]]:
+async def served(source: Source) -> AsyncIterator[tuple[str, aiohttp.ClientSession]]:
     """The pages of a source over HTTP."""
     async with AsyncExitStack() as stack:
         face = await stack.enter_async_context(WebFace(PageOnly(Pages(source))))
@@ -89,6 +93,7 @@ async def test_the_sentence(calm: StandIn) -> None:
 
 async def test_a_dark_country_with_a_clock(calm: StandIn, tmp_path: Path) -> None:
     now = outage("north-korea", NOW - 7_200, scope="entity", ended_after=NOW - 10)
+    await ledger_of(tmp_path, [OutageOpened(now)])
     calm.facts_now = replace(
         calm.facts_now,
         ongoing=(now, outage("net-1", NOW - 7_200, ended_after=NOW - 10)),
@@ -100,11 +105,85 @@ async def test_a_dark_country_with_a_clock(calm: StandIn, tmp_path: Path) -> Non
         page = await get(session, f"{url}/")
         assert ">2:00:00</span>" in page
         text = re.sub(r"<[^>]+>", "", page)
-        assert "North Korea: dark. 4 of 4 networks up. Dark since 24 December 2014, 14:15 UTC." in text
+        sentence = "North Korea: not reachable since 24 December 2014, 14:15 UTC (2 h so far). 4 of 4 networks up. "
+        assert f"{sentence}Outage before it 9 h 31 min (±60 s), 22 December 2014." in text
+        assert "2 h so far" in await row_of(session, url, now)
         assert "with 1 network; at least 1 h 59 min 20 s certain; abrupt onset; receive/timeout 3" in text
         assert "This vantage cannot see" in text
         assert "The ledger cannot be written: no space left on device. Probing goes on." in text
         assert "North Korea: dark now." in re.sub(r"<[^>]+>", "", await get(session, f"{url}/outages/{now.id}"))
+
+
+async def row_of(session: aiohttp.ClientSession, url: str, one: Outage) -> str:
+    """What the first page has on record of an outage."""
+    rows = re.findall(r"<tr role=.*?</tr>", await get(session, f"{url}/outages"), re.DOTALL)
+    return next((row for row in rows if one.id.replace(":", "%3A") in row), "")
+
+
+async def test_page_and_status_say_the_same_of_an_outage_that_began_before_midnight(calm: StandIn) -> None:
+    begin = 1_419_292_785.0  # 2014-12-22T23:59:45Z: rounded to a minute it would be the next day's
+    whole = outage("north-korea", begin, scope="entity", ended_after=NOW - 10)
+    dark = Known(Verdict.DARK, False)
+    states = dict(calm.facts_now.states) | {("entity", "north-korea"): dark}
+    calm.facts_now = replace(calm.facts_now, ongoing=(whole,), states=states)
+    sentence = verdict_sentence("North Korea", dark.verdict, held=False, ongoing=whole, now=NOW)
+    said = sentence.partition(" (")[0]
+    assert said == "North Korea: not reachable since 22 December 2014, 23:59 UTC"
+    async with served(calm) as (url, session):
+        for path in ("/", "/entities/north-korea"):
+            assert said in re.sub(r"<[^>]+>", "", await get(session, f"{url}{path}"))
+        # what is read aloud when it changes has no figure that changes with every minute
+        head = re.search(r'<span class="head">(.*?)</span> <span class="rest">', await get(session, f"{url}/"))
+        assert head is not None
+        assert re.sub(r"<[^>]+>", "", head[1]) == "North Korea: not reachable"
+
+
+async def test_a_moment_within_an_outage_knows_nothing_of_what_came_later(tmp_path: Path) -> None:
+    night = ended(
+        outage("north-korea", scope="entity", frozen=("net-0",), failures={"connect/timeout": 68_003}),
+        34_260.0,
+        restored_full=BEGIN + 40_000,
+        members={"up": 1, "down": 3, "unknown": 0},
+        unobserved_seconds=600.0,
+        note="the agent was stopped",
+    )
+    part = ended(outage("net-0", frozen=(), failures={"connect/timeout": 17_001}), 34_260.0)
+    beside = ended(outage("net-1", BEGIN - 7_200, frozen=()), 3_600.0, restored_full=BEGIN + 50_000)
+    blind = gap(BEGIN + 3_000, BEGIN + 9_000)
+    file = await ledger_of(tmp_path, [*map(OutageClosed, (night, part, beside)), GapClosed(blind)])
+    source = open_ledger(file, (country(),), None, BEGIN + 3_600)
+    async with served(source) as (url, session):
+        paths = ["/", "/entities/north-korea", "/outages", "/outages.atom", "/outages.ics", "/outages.csv"]
+        paths += [f"/outages/{one.id.replace(':', '%3A')}" for one in (night, part, beside)]
+        for path in paths:
+            async with session.get(URL(url + path, encoded=True)) as response:
+                text = await response.text()
+                assert response.status == 200
+            for later in ("68,003", "68003", "17,001", "17001", "stopped", "9 h 31", "later", "34260"):
+                assert later not in text, (path, later)
+            for later in ("23 Dec", "2014-12-23", "1 h 40 min", "Every part back"):
+                assert later not in text, (path, later)
+        page = re.sub(r"<[^>]+>", "", await get(session, f"{url}/"))
+        assert "1 h so far" in page
+        assert "nothing known in 1 gap (offline 1), 0 s in all, one goes on" in page
+    after = open_ledger(file, (country(),), None, NOW)
+    async with served(after) as (url, session):
+        assert "68,003" in await get(session, f"{url}/outages")
+
+
+async def test_it_says_since_when_it_watches_if_not_all_along(calm: StandIn) -> None:
+    calm.facts_now = replace(calm.facts_now, began=lambda scope, name: NOW - 3_600)
+    async with served(calm) as (url, session):
+        assert "10 min in all; it watches since 24 Dec 2014, 15:15:00 UTC." in await get(session, f"{url}/")
+    later = NOW + 3 * DAY
+    for since, said in (
+        (later - 3_600, "No gap on record; it watches since 27 Dec 2014, 15:15:00 UTC."),
+        (None, "No gap on record; since when it watches is not known."),
+        (later - DAY, "No gap in the time shown: it could see all along."),
+    ):
+        calm.facts_now = replace(calm.facts_now, now=later, began=lambda scope, name, since=since: since)  # type: ignore[misc]
+        async with served(calm) as (url, session):
+            assert said in await get(session, f"{url}/")
 
 
 async def test_an_outage_has_a_page_with_its_witnesses(calm: StandIn) -> None:
@@ -114,6 +193,8 @@ async def test_an_outage_has_a_page_with_its_witnesses(calm: StandIn) -> None:
         assert href is not None
         page = await get(session, f"{url}/{href[1]}")
         assert "North Korea: dark for 9 h 31 min (±60 s)." in re.sub(r"<[^>]+>", "", page)
+        assert "Last failure" not in page  # the k-th-last one bounds the end; one loss more may be chance
+        assert "Certainly down until" in page
         assert [one for one in re.findall(r"<span>([^<]+)</span>", page) if "host-0/icmp" in one] == [
             "last answer of all (host-0/icmp)",
             "the first check is certainly down (host-0/icmp)",
@@ -162,6 +243,7 @@ async def test_links_lead_somewhere(calm: StandIn) -> None:
         ("/outages?scope=planet", 400, "scope is one of"),
         ("/outages?cursor=!!", 400, "cursor"),
         ("/outages.csv?limit=1000000", 400, "limit is a number from 1 to 10000"),
+        ("/outages.csv?limit=0000100009999999999999999999", 400, "limit is a number from 1 to 10000"),
         ("/outages.atom?limit=3", 400, "unknown parameter"),
         ("/entities/nobody", 404, "no such entity"),
         ("/static/..%2F..%2Fsite.py", 404, ""),
@@ -217,6 +299,18 @@ async def test_feeds(calm: StandIn) -> None:
         async with session.get(f"{url}/badge/north-korea.svg") as response:
             assert response.content_type == "image/svg+xml"
             assert "North Korea: reachable" in await response.text()
+
+
+async def test_a_note_added_later_is_news_to_the_readers_of_a_feed(calm: StandIn) -> None:
+    calm.noted = (
+        Remark(BEGIN - 3_600, "an attack", "north-korea", added_at=NOW - 60),
+        Remark(BEGIN - 3_600, "elsewhere", "another-country", added_at=NOW - 30),
+    )
+    async with served(calm) as (url, session):
+        feed = ElementTree.fromstring(await get(session, f"{url}/outages.atom?scope=entity"))
+        assert feed.findtext(f"{ATOM}updated") == "2014-12-24T16:14:00Z"
+        assert [one.findtext(f"{ATOM}updated") for one in feed.iter(f"{ATOM}entry")] == ["2014-12-24T16:14:00Z"]
+        assert "DTSTAMP:20141224T161400Z" in await get(session, f"{url}/outages.ics?scope=entity")
 
 
 async def test_notes_stand_beside_what_was_measured(calm: StandIn) -> None:
@@ -390,6 +484,50 @@ async def test_many_targets_and_outages(many: StandIn) -> None:
             page = await get(session, f"{url}/entities/north-korea?page={number}")
             targets |= set(re.findall(r"host-\d+(?=<span class=\"vh\">)", page))
         assert len(targets) == MANY_TARGETS - 2
+
+
+async def test_a_thousand_entities_are_paged_with_those_in_trouble_first(many: StandIn) -> None:
+    entities = tuple(Entity(f"e{number}", title=f"Entity {number}") for number in range(1_000))
+    down = tuple(outage(f"e{number}", NOW - 60, scope="entity", entity=f"e{number}") for number in (990, 995))
+    states: dict[Key, Standing] = {("entity", one.name): Known(Verdict.DARK, False) for one in down}
+    many.facts_now = replace(many.facts_now, entities=entities, states=states, ongoing=down)
+    asked: list[str] = []
+    opener = many.place()[1]
+
+    @contextmanager
+    def counting() -> Iterator[sqlite3.Connection]:
+        with opener() as connection:
+            connection.set_trace_callback(asked.append)
+            yield connection
+
+    pages = Pages(many)
+    many.place = lambda: (many.file, counting)  # type: ignore[method-assign]
+    text = (await pages.page("index", "", {"range": "90d"})).body.decode()
+    assert re.findall(r'id="entity-(e\d+)" data-part', text)[:3] == ["e990", "e995", "e0"]
+    assert text.count('class="entity"') == ENTITIES
+    assert len([one for one in asked if "SELECT" in one and "FROM outages" in one]) <= ENTITIES + 4
+    assert len(text) < 150_000
+
+
+async def test_a_ledger_is_read_once_until_it_is_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = await ledger_of(tmp_path, [OutageClosed(ended(outage(), 600.0))])
+    source = open_ledger(file, (country(),), None, None)
+    read: list[Facts] = []
+    plain = LedgerSource._read
+
+    def reading(self: LedgerSource) -> Facts:
+        read.append(plain(self))
+        return read[-1]
+
+    monkeypatch.setattr(LedgerSource, "_read", reading)
+    pages = Pages(source)
+    for name in ("index", "outages", "atom"):
+        await pages.page(name, "", {})
+    assert len(read) == 1
+    await ledger_of(tmp_path, [OutageOpened(outage("net-1", BEGIN + 3_600))])
+    assert b"net-1" in (await pages.page("outages", "", {"scope": "network"})).body
+    assert len(read) == 2
+    assert [one.name for one in read[-1].ongoing] == ["net-1"]
 
 
 async def test_a_document_is_kept_for_a_second_unless_something_changes(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -14,14 +17,17 @@ from typing import Any, Final
 
 import pytest
 
-from prober.judge.records import Outage, OutageClosed, Scope
+from prober.judge.records import Outage, OutageClosed, Scope, Verdict
+from prober.page.site import Site as Pages
+from prober.page.source import Facts, Known
+from prober.web import PageOnly, WebFace
 from tests.e2e.agent import CODE, PORT, open_directory
 from tests.e2e.browser import Browser
 from tests.e2e.country import NETWORKS, TARGETS, Vantage, World
 from tests.lab import Process, free_port, require_program
 from tests.ledgers import BEGIN, ended, outage
 from tests.replays import replayed_2014
-from tests.sites import ledger_of
+from tests.sites import StandIn, country, facts, ledger_of
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -65,7 +71,9 @@ def assert_at_home(browser: Browser, origin: str) -> None:
 
 def assert_fits(browser: Browser) -> None:
     """Nothing has to be scrolled sideways but the tables that say so."""
-    assert browser.run("document.documentElement.scrollWidth <= innerWidth"), browser.run(
+    # Not innerWidth: on a phone it grows with what does not fit.
+    fits = "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
+    assert browser.run(fits), browser.run(
         "[...document.querySelectorAll('body *')].filter(e => e.getBoundingClientRect().right > innerWidth + 1 "
         "&& !e.closest('.wide')).map(e => e.outerHTML.slice(0, 200)).slice(0, 5).join('\\n')"
     )
@@ -99,10 +107,13 @@ def test_an_outage_begins_and_ends_while_the_page_is_open(vantage: Vantage) -> N
         browser.run("window.sameDocument = true; undefined")
 
         vantage.cut_network(*NETWORKS)
-        browser.when(f"{SENTENCE} === 'The Country: dark.'", SOON)
-        assert browser.run("document.querySelector('#announce').textContent") == "The Country: dark."
-        assert "0 of 2 networks up. Dark since" in browser.text(".verdict .rest")
-        assert browser.run("document.title").startswith("The Country: dark")
+        browser.when(f"{SENTENCE} === 'The Country: not reachable'", SOON)
+        assert browser.run("document.querySelector('#announce').textContent") == "The Country: not reachable"
+        rest = browser.text(".verdict .rest")
+        assert re.match(r"since \d+ \w+ \d{4}, \d\d:\d\d UTC \(\d+(\.\d)? s so far\)\. 0 of 2 networks up\.", rest), (
+            rest
+        )
+        assert browser.run("document.title").startswith("The Country: not reachable")
         assert browser.run("document.querySelector('#icon').href").endswith("/static/icon-down.svg")
         first = browser.text(".now .clock")
         assert re.fullmatch(r"0:0\d:\d\d", first)
@@ -182,6 +193,38 @@ def test_the_night_of_december_2014(shown: str) -> None:
         browser.look(*PHONE)
         assert_fits(browser)
         assert_at_home(browser, shown)
+        browser.open(f"{shown}/outages")
+        assert "onset" in browser.run("getComputedStyle(document.querySelector('.onset'), '::before').content")
+        assert browser.run("document.querySelector('.onset').getClientRects().length")
+
+
+async def test_what_is_said_beside_a_clock_keeps_up_with_it(tmp_path: Path) -> None:
+    """Nothing happens, no version changes; the clock runs on, and what is certain so far grows with it."""
+    require_program("chromium")
+    begin = time.time()
+
+    @dataclass
+    class Running(StandIn):
+        def facts(self) -> Facts:
+            now = time.time()
+            dark = outage("north-korea", begin, scope="entity", started_by=begin, ended_after=now)
+            states = {("entity", "north-korea"): Known(Verdict.DARK, False)}
+            return facts(country(), now=now, ongoing=(dark,), states=states)
+
+    def look(origin: str) -> None:
+        with Browser() as browser:
+            browser.look(*DESK)
+            browser.open(f"{origin}/")
+            said = "document.querySelector('.verdict .rest').textContent"
+            first = browser.run(said)
+            browser.when(f"{said} !== {json.dumps(first)}", 20.0, "sooner than the stream's 25 s")
+            assert browser.run("document.querySelector('#announce').textContent") == ""
+            assert_at_home(browser, origin)
+
+    source = Running(await ledger_of(tmp_path, ()), facts(country()))
+    async with WebFace(PageOnly(Pages(source))) as face:
+        await face.start("127.0.0.1", 0)
+        await asyncio.to_thread(look, face.urls[0])
 
 
 def test_without_a_script_and_by_keyboard_alone(shown: str) -> None:

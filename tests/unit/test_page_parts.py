@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 from xml.etree import ElementTree
 
@@ -11,12 +12,13 @@ from prober.failures import Failure, Operation
 from prober.judge.records import Gap, GapCause, Verdict
 from prober.ledger.read import Mark
 from prober.model import Observation
-from prober.page import feeds, words
+from prober.page import feeds, timeline, words
+from prober.page.agent import AgentSource
 from prober.page.curves import curve
 from prober.page.rings import BUCKET_SECONDS, BUCKETS, Ring, Rings
 from prober.page.source import Known
 from prober.page.timeline import Strip, strip, ticks
-from tests.ledgers import BEGIN
+from tests.ledgers import BEGIN, ended, outage
 from tests.sites import check, country, facts
 
 DAY = 86_400.0
@@ -111,6 +113,22 @@ def test_a_thousand_outages_are_a_bounded_number_of_pieces() -> None:
     assert many_gaps.watched == ()
 
 
+def test_nothing_is_worded_that_is_not_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    worded: list[float] = []
+    plain = timeline._from_to
+
+    def from_to(low: float, high: float) -> str:
+        worded.append(low)
+        return plain(low, high)
+
+    monkeypatch.setattr(timeline, "_from_to", from_to)
+    spread = [mark(24 - n * 0.24, 24 - n * 0.24 - 0.05, "blip" if n % 2 else "outage") for n in range(100)]
+    blind = tuple(gap(24 - n * 0.24 - 0.1, 24 - n * 0.24 - 0.15) for n in range(100))
+    assert len(drawn(*spread, gaps=blind, most=40).dense) == 4
+    assert worded == []  # half of a long page's time
+    assert len(drawn(*spread, gaps=blind).pieces) == len(worded) == 200
+
+
 @pytest.mark.parametrize("days", [1, 7, 30, 90])
 def test_an_axis_has_a_few_dates(days: int) -> None:
     found = ticks(NOW - days * DAY, NOW)
@@ -139,6 +157,28 @@ def test_how_many_of_its_parts_are_up() -> None:
     assert words.standing(now, entity) == "4 of 4 networks up."
     states = dict(now.states) | {("network", "net-1"): Known(Verdict.UNKNOWN, None)}
     assert words.standing(facts(entity, states=states), entity) == "3 of 4 networks up, 1 not known."
+
+
+def test_how_long_it_has_lasted_is_what_the_clock_says() -> None:
+    one = outage(ended_after=BEGIN + 50)  # certain for 20 s
+    assert words.lasting(one, BEGIN + 68) == "1 min 8 s so far"
+    assert words.lasting(ended(one, 600), BEGIN + 900) == "10 min (±60 s)"
+
+
+def test_an_agent_says_what_is_certain_now_and_not_at_the_last_heartbeat() -> None:
+    written, now = outage(ended_after=BEGIN + 58), outage(ended_after=BEGIN + 66, failures={"receive/timeout": 9})
+    gone, unwritten = outage("net-2"), outage("net-3")
+    judging: Any = SimpleNamespace(
+        judge=SimpleNamespace(ongoing=lambda: [now, unwritten], observer_up=True, watch=SimpleNamespace(observers={})),
+        ongoing=lambda: [written, gone],
+        ledger=SimpleNamespace(writable=True, open_gaps=list),
+        shown={},
+        reference_count=3,
+        utc=lambda: BEGIN + 68,
+    )
+    judging.judge.utc_offset = 0.0
+    shown = AgentSource("hanover", judging, tuple, Rings(), tuple).facts().ongoing
+    assert shown == (now, gone)  # what is not on the disk yet is not shown
 
 
 # -- a day of round trips ----------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@
   const MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split(" ");
   let version = html.dataset.version;
   let offset = Number(html.dataset.now) * 1000 - Date.now();
-  let stream = null, fetching = false, again = false, lost = 0, seen = Date.now();
+  let stream = null, fetching = false, again = false, lost = 0, seen = Date.now(), asked = seen;
 
   // As prober.page.words.clock has it.
   const clock = (seconds) => {
@@ -30,6 +30,9 @@
       document.getElementById("now").textContent = `${at.getUTCDate()} ${MONTHS[at.getUTCMonth()]} ${at.getUTCFullYear()}, `
         + `${two(at.getUTCHours())}:${two(at.getUTCMinutes())}:${two(at.getUTCSeconds())} UTC`;
     }
+    // While an outage goes on, what is said beside its clock ages with every second; a text that is being marked stays.
+    if (live.className === "on" && !document.hidden && !fetching && Date.now() - asked > 5000
+        && document.querySelector("[data-since]") && getSelection().isCollapsed) refresh();
     if (lost && Date.now() - lost > 5000) say("off", "connection lost; as of");
   };
 
@@ -74,6 +77,7 @@
   const refresh = async () => {
     if (fetching) { again = true; return; }
     fetching = true;
+    asked = Date.now();
     try {
       const answer = await fetch(location.href, { cache: "no-store", credentials: "same-origin" });
       if (answer.ok) put(new DOMParser().parseFromString(await answer.text(), "text/html"));
