@@ -225,9 +225,9 @@ def _time(given: Mapping[str, str], key: str) -> float:
 
 def _limit(query: Mapping[str, str]) -> int:
     limit = query.get("limit", str(PAGE))
-    if not limit.isascii() or not limit.isdigit() or not 1 <= int(limit[:9]) <= PAGE_MAX:
+    if not limit.isascii() or not limit.isdigit() or len(limit) > 9 or not 1 <= int(limit) <= PAGE_MAX:
         raise BadRequest(f"limit is a number from 1 to {PAGE_MAX}")
-    return int(limit[:9])
+    return int(limit)
 
 
 def _filters(query: Mapping[str, str]) -> tuple[dict[str, Any], int]:
