@@ -61,11 +61,11 @@ def test_the_small_evaluation_keeps_the_limits() -> None:
     assert others.false_outages > 100  # the others' rules saw the same loss
 
 
-def test_the_page_in_docs_has_the_parts_that_are_written_today() -> None:
-    if not PAGE.exists():
-        pytest.skip("docs/evaluation.md was not written yet: make evaluate")
-    found = list(skeleton(PAGE.read_text()))
-    assert found == list(skeleton(page(blank(), "no time"))), "docs/evaluation.md is stale: make evaluate"
+if PAGE.exists():  # a full run writes it
+
+    def test_the_page_in_docs_has_the_parts_that_are_written_today() -> None:
+        found = list(skeleton(PAGE.read_text()))
+        assert found == list(skeleton(page(blank(), "no time"))), "docs/evaluation.md is stale: make evaluate"
 
 
 def blank() -> Results:
