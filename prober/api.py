@@ -12,7 +12,7 @@ from prober.judging import Judging
 from prober.ledger import BadNote, LedgerError, cursor_after, make_note
 from prober.model import Entity, Network, Site, Target
 from prober.printable import printable
-from prober.scopes import state_word
+from prober.scopes import Standing, state_word
 from prober.sentence import Parts, verdict_sentence
 
 PAGE: Final = 100
@@ -202,11 +202,17 @@ class Api:
             raise NotAvailable(str(error)) from error
 
 
-def parts_of(entity: Entity, shown: Mapping[tuple[Scope, str], StateChanged]) -> Parts:
-    """What an entity is judged by, counted: its networks, else its sites, else its targets."""
+def judged_by(entity: Entity) -> tuple[Scope, list[str]]:
+    """What an entity is judged by, by name: its networks, else its sites, else its targets."""
     scope: Scope = "network" if entity.networks else "site" if entity.sites else "target"
     parts: Iterable[Network | Site | Target] = entity.networks or entity.sites or entity.targets
-    counts = Counter(state_word(shown.get((scope, part.name))) for part in parts)
+    return scope, [part.name for part in parts]
+
+
+def parts_of(entity: Entity, shown: Mapping[tuple[Scope, str], Standing]) -> Parts:
+    """The same, counted."""
+    scope, names = judged_by(entity)
+    counts = Counter(state_word(shown.get((scope, name))) for name in names)
     return Parts(scope, counts["up"], counts["down"], counts["unknown"])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Final, Protocol
 
 from prober.judge.records import Outage, Scope, StateChanged, Verdict, rfc3339
 from prober.judging import Judging
@@ -357,7 +357,16 @@ class ScopeExposition:
                 yield f"{name}{{{labels[:-1]}}} {count}\n"
 
 
-def state_word(state: StateChanged | None) -> str:
+class Standing(Protocol):
+    """What is known of a scope: a `StateChanged` of the judge's, or what a ledger says. `up` is held while unknown."""
+
+    @property
+    def verdict(self) -> Verdict: ...
+    @property
+    def up(self) -> bool | None: ...
+
+
+def state_word(state: Standing | None) -> str:
     """`up`, `down` or `unknown`."""
     if state is None or state.verdict is Verdict.UNKNOWN or state.up is None:
         return "unknown"

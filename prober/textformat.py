@@ -10,8 +10,7 @@ from __future__ import annotations
 import asyncio
 import struct
 import zlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from time import perf_counter
@@ -170,16 +169,6 @@ def _shift(octets: int) -> int:
         if octets >> bit & 1:
             power = _multiplied(square, power)
     return power
-
-
-async def gzipped(pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    """Any text as one gzip member, piece by piece."""
-    member = GzipMember()
-    yield member.HEADER
-    async with aclosing(pieces):
-        async for piece in pieces:
-            yield member.add(pack(piece))
-    yield member.end()
 
 
 # -- rendering ---------------------------------------------------------------------------------------------------------

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gc
 import ssl
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
-from contextlib import aclosing, suppress
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from prober.api import BadRequest, NotAvailable
 from prober.page.site import Document
-from prober.textformat import gzipped
+from prober.textformat import Writer
 from prober.web import Attribution, Views, WebFace
 
 EXPOSITION = b"".join(b'probe_success{target="t%d"} 1\n' % n for n in range(20_000))  # 600 kB
@@ -38,9 +40,12 @@ class Agent:
     noted: list[dict[str, Any]] = field(default_factory=list)
 
     async def render(self, gzip: bool = False) -> AsyncGenerator[bytes, None]:
-        async with aclosing(gzipped(self._text()) if gzip else self._text()) as pieces:
+        writer = Writer(gzip)
+        yield writer.begin()
+        async with aclosing(self._text()) as pieces:
             async for piece in pieces:
-                yield piece
+                yield writer.plain(piece)
+        yield writer.end()
 
     async def _text(self) -> AsyncGenerator[bytes, None]:
         self.rendering += 1
@@ -141,3 +146,34 @@ async def until(predicate: Callable[[], bool]) -> None:
 def basic(user: str, password: str) -> str:
     """An Authorization header (RFC 7617)."""
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+@dataclass
+class Hold:
+    """The longest that the loop's thread worked in one go, in seconds of CPU: whom else the machine served meanwhile
+    is not counted."""
+
+    longest: float = 0.0
+
+
+@asynccontextmanager
+async def watched_loop() -> AsyncIterator[Hold]:
+    """Watch the running loop. Without a garbage collection: all that pytest holds takes longer than what is sought."""
+    hold, over = Hold(), False
+
+    async def watch() -> None:
+        while not over:
+            before = time.thread_time()
+            await asyncio.sleep(0)
+            hold.longest = max(hold.longest, time.thread_time() - before)
+
+    gc.disable()
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(watch())
+            try:
+                yield hold
+            finally:
+                over = True
+    finally:
+        gc.enable()

@@ -222,6 +222,19 @@ def version_of(connection: sqlite3.Connection, path: Path) -> int:
 
 
 @contextmanager
+def told(path: Path) -> Iterator[None]:
+    """What goes wrong while the ledger at `path` is read, as LedgerError."""
+    try:
+        yield
+    except OSError as error:
+        raise LedgerError(f"{path}: cannot be read ({error})") from None
+    except sqlite3.Error as error:
+        if passing(error):
+            raise LedgerError(f"{path}: cannot be read ({error})") from None
+        raise broken(path, error) from None
+
+
+@contextmanager
 def checked(path: Path) -> Iterator[tuple[sqlite3.Connection, int]]:
     """`reading`, with the whole file checked first, and its version. A broken file is not changed in any byte.
 

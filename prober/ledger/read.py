@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from prober.judge.records import Gap, Outage, Scope
-from prober.ledger.files import LedgerError, broken, ledger_file, passing, reading, version_of
+from prober.ledger.files import broken, ledger_file, reading, told, version_of
 from prober.ledger.schema import GAP_COLUMNS, OUTAGE_COLUMNS, columns, gap_of, outage_of
 from prober.printable import printable
 
@@ -212,17 +212,12 @@ def _ask(
 ) -> list[tuple[Any, ...]]:
     where = f" WHERE {' AND '.join(text for text, _ in conditions)}" if conditions else ""
     values = [value for _, several in conditions for value in several]
-    try:
-        with opener() as connection:
-            version_of(connection, file)  # what is asked for has been the same since the first version
-            # All at once: a reader that dawdles would keep the writer from ever starting its log anew.
-            return connection.execute(
-                f"{select}{where} {order} LIMIT ?", (*values, -1 if limit is None else limit)
-            ).fetchall()
-    except (sqlite3.Error, OSError) as error:
-        if isinstance(error, OSError) or passing(error):
-            raise LedgerError(f"{file}: cannot be read ({error})") from None
-        raise broken(file, error) from None
+    with told(file), opener() as connection:
+        version_of(connection, file)  # what is asked for has been the same since the first version
+        # All at once: a reader that dawdles would keep the writer from ever starting its log anew.
+        return connection.execute(
+            f"{select}{where} {order} LIMIT ?", (*values, -1 if limit is None else limit)
+        ).fetchall()
 
 
 def _decoded(file: Path, decode: Callable[[tuple[Any, ...]], Any], row: tuple[Any, ...]) -> Any:

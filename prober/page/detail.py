@@ -17,7 +17,6 @@ from prober.page.words import clean, clock, counted, exact, lasting, moment, quo
 MEMBERS_MAX: Final = 400
 """Records of parts that are looked at."""
 SHOWN_MAX: Final = 100
-BEFORE_SECONDS: Final = 172_800.0
 
 _ORDER: Final = {"entity": 0, "network": 1, "site": 2, "target": 3, "check": 4}
 _BELOW: Final[dict[Scope, tuple[Scope, ...]]] = {

@@ -12,8 +12,9 @@ from uuid import NAMESPACE_URL, uuid5
 from prober.judge.records import Outage, rfc3339
 from prober.ledger_cli import duration, when
 from prober.page.events import bounds, notes_beside
-from prober.page.source import Note, Standing
+from prober.page.source import Note
 from prober.page.words import LOOKS, TEXT_MAX, WORDS, clean, moment, quoted, reasons
+from prober.scopes import Standing
 
 FOLD_OCTETS: Final = 75
 """Longest line of a calendar (RFC 5545 section 3.1)."""

@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 
 from prober.judge.records import Gap, Outage, Scope, Verdict
 from prober.ledger import Heartbeat, LedgerError
-from prober.ledger.files import broken, ledger_file, passing, reading
+from prober.ledger.files import ledger_file, reading, told
 from prober.ledger.notes import notes_in
 from prober.ledger.read import Opener, gaps_in, outages_in
 from prober.ledger.totals import ScopeState
@@ -168,13 +168,8 @@ def vantages_in(file: Path) -> tuple[str, ...]:
 
 
 def _asked(file: Path, question: Callable[[sqlite3.Connection], T]) -> T:
-    try:
-        with reading(file) as connection:
-            return question(connection)
-    except (sqlite3.Error, OSError) as error:
-        if isinstance(error, OSError) or passing(error):
-            raise LedgerError(f"{file}: cannot be read ({error})") from None
-        raise broken(file, error) from None
+    with told(file), reading(file) as connection:
+        return question(connection)
 
 
 def _began(kept: _Kept, key: tuple[str, str]) -> float | None:

@@ -86,7 +86,6 @@ class OutageRow:
 
     href: str
     start: str
-    start_utc: float
     scope: Scope
     title: str
     duration: str

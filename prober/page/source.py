@@ -11,6 +11,7 @@ from prober.judge.records import Gap, Outage, Scope, Verdict
 from prober.ledger.read import Opener
 from prober.model import Entity
 from prober.page.rings import Course
+from prober.scopes import Standing
 
 Key: TypeAlias = tuple[Scope, str]
 """Scope and name."""
@@ -31,15 +32,6 @@ class Note(Protocol):
     def link(self) -> str: ...
     @property
     def added_at(self) -> float: ...
-
-
-class Standing(Protocol):
-    """What is known of a scope: a `Known`, or a `StateChanged` of the judge's."""
-
-    @property
-    def verdict(self) -> Verdict: ...
-    @property
-    def up(self) -> bool | None: ...
 
 
 @dataclass(frozen=True, slots=True)

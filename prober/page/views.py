@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Final
 
+from prober.api import judged_by
 from prober.judge.records import Gap, Outage, Scope
 from prober.ledger.read import Mark
 from prober.ledger_cli import blind_line, span, when
@@ -13,7 +14,7 @@ from prober.page.curves import curve
 from prober.page.events import bounds, is_part, notes_beside, parts_of_event
 from prober.page.history import History
 from prober.page.shapes import EntityView, Group, Health, Ongoing, OutageRow, Row
-from prober.page.source import Facts, Key, Note, Source, Standing
+from prober.page.source import Facts, Key, Note, Source
 from prober.page.timeline import RANGES, strip, ticks
 from prober.page.words import (
     LOOKS,
@@ -24,12 +25,12 @@ from prober.page.words import (
     counted,
     lasting,
     moment,
-    parts_of,
     quoted,
     reasons,
     standing,
     titled,
 )
+from prober.scopes import Standing
 from prober.sentence import last_words, verdict_words
 
 LEADING: Final[tuple[Scope, ...]] = ("entity", "network", "site")
@@ -198,7 +199,7 @@ class Composer:
         return word, " ".join(part for part in parts if part)
 
     def _whole(self, entity: Entity, pieces: int) -> Row:
-        scope, _, names = parts_of(entity)
+        scope, names = judged_by(entity)
         weak = [mark for name in names for mark in self._marks.get((scope, name), ())]
         known = self.facts.known("entity", entity.name)
         return self._row("entity", entity.name, "", entity.targets, pieces, weak=weak, known=known)
@@ -266,7 +267,6 @@ class Composer:
         return OutageRow(
             href=f"outages/{quoted(outage.id)}",
             start=moment(outage.start),
-            start_utc=outage.start,
             scope=outage.scope,
             title=self.title(outage.scope, outage.name),
             duration=lasting(outage, self.facts.now),

@@ -7,12 +7,13 @@ from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import quote
 
-from prober.judge.records import Outage, Scope, Verdict
+from prober.api import parts_of
+from prober.judge.records import Outage, Verdict
 from prober.ledger_cli import duration, span, when
 from prober.model import Entity
 from prober.page.source import Facts
 from prober.printable import printable
-from prober.sentence import Parts, parts_words, so_far
+from prober.sentence import parts_words, so_far
 
 NAME_MAX: Final = 120
 TEXT_MAX: Final = 600
@@ -82,23 +83,10 @@ def counted(count: int, one: str, many: str = "") -> str:
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
-def parts_of(entity: Entity) -> tuple[Scope, str, list[str]]:
-    """What an entity is judged by: scope, its word, names."""
-    if entity.networks:
-        return "network", "network", [network.name for network in entity.networks]
-    if entity.sites:
-        return "site", "site", [site.name for site in entity.sites]
-    return "target", "target", [target.name for target in entity.targets]
-
-
 def standing(facts: Facts, entity: Entity) -> str:
     """`4 of 4 networks up.`"""
-    scope, word, names = parts_of(entity)
-    if not names:
-        return ""
-    known = [facts.known(scope, name).verdict for name in names]
-    up, down = known.count(Verdict.UP), known.count(Verdict.DOWN)
-    return f"{parts_words(Parts(word, up, down, len(known) - up - down))}."
+    parts = parts_of(entity, facts.states)
+    return f"{parts_words(parts)}." if parts.total else ""
 
 
 def lasting(outage: Outage, now: float) -> str:

@@ -21,7 +21,7 @@ from prober.ledger_cli import NOTE_TEXT_MAX, duration, span, when
 from prober.printable import printable
 from prober.report.fuse import Fused
 from prober.report.report import Availability, Key, Record, Report, Vantage
-from prober.report.show import percent
+from prober.report.show import available, percent
 from prober.report.spans import Span, clipped, length, union, without
 from prober.sentence import day
 
@@ -109,7 +109,7 @@ def _values(report: Report) -> dict[str, Any]:
         "until": when(report.until),
         "vantages": [_vantage(one, report) for one in report.vantages],
         "lines": [_line(one) for one in report.availability if one.scope == report.scopes[0]],
-        "availability": [_availability(one) for one in report.availability],
+        "availability": [available(one, one.name) for one in report.availability],
         "records": [_record(one) for one in report.records],
         "islands": [_island(gap) for gap in report.islands],
         "remarks": [_remark(number, note) for number, note in enumerate(report.remarks, 1)],
@@ -239,20 +239,6 @@ def _line(one: Availability) -> dict[str, str]:
         "ratio": percent(one.ratio),
         "rest": f"{outages}, {span(one.down_seconds)} in all" if one.outages else outages,
     }
-
-
-def _availability(one: Availability) -> list[str]:
-    bounds = "" if one.ratio is None else f"{percent(one.ratio_min)} to {percent(one.ratio_max)}"
-    return [
-        one.scope,
-        one.name,
-        percent(one.ratio),
-        bounds,
-        str(one.outages),
-        span(one.down_seconds) if one.down_seconds else "none",
-        f"{one.peninsulas}, {span(one.peninsula_seconds)}" if one.peninsulas else "0",
-        span(one.unobserved_seconds) if one.unobserved_seconds >= 0.05 else "none",
-    ]
 
 
 def _record(one: Record) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from prober.judge.records import Gap, Outage
 from prober.ledger import LedgerError, read_gaps, read_outages
-from prober.ledger.files import NoLedger, broken, ledger_file, passing, reading
+from prober.ledger.files import NoLedger, broken, ledger_file, reading, told
 from prober.ledger.read import outages_in
 from prober.ledger.storage import Restored, restore
 from prober.ledger.totals import never_up
@@ -128,13 +127,8 @@ def _begin(record: Outage | Gap) -> float:
 
 def restored(file: Path) -> Restored:
     """What stands in a ledger. Raises LedgerError."""
-    try:
-        with reading(file) as connection:
-            return restore(connection)
-    except (sqlite3.Error, OSError) as error:
-        if isinstance(error, OSError) or passing(error):
-            raise LedgerError(f"{file}: cannot be read ({error})") from None
-        raise broken(file, error) from None
+    with told(file), reading(file) as connection:
+        return restore(connection)
 
 
 def _seen(kept: Restored, first: float, last: float) -> dict[Key, tuple[Span, ...]] | None:

@@ -55,7 +55,7 @@ def _markdown(report: Report) -> Iterator[str]:
             "peninsulas",
             "not observed",
         )
-        yield from table(columns, [_available(one) for one in report.availability])
+        yield from table(columns, [available(one, name_of(one.name)) for one in report.availability])
         yield ""
         yield "Of the time in which any vantage could see. What nobody saw counts neither as up nor as down."
     else:
@@ -116,11 +116,12 @@ def _skew(vantage: Vantage) -> str:
     return span(ceil(vantage.skew_seconds * 10) / 10)
 
 
-def _available(one: Availability) -> tuple[str, ...]:
+def available(one: Availability, name: str) -> tuple[str, ...]:
+    """A line of the table of availability; `name` is escaped for where it stands."""
     bounds = "" if one.ratio is None else f"{percent(one.ratio_min)} to {percent(one.ratio_max)}"
     return (
         one.scope,
-        name_of(one.name),
+        name,
         percent(one.ratio),
         bounds,
         str(one.outages),

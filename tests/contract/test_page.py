@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import csv
-import gc
 import io
 import re
 import sqlite3
@@ -27,14 +26,16 @@ from prober.model import Entity, Site
 from prober.page import site as site_module
 from prober.page.ledger import LedgerSource, open_ledger
 from prober.page.site import Site as Pages
-from prober.page.source import Facts, Key, Known, Source, Standing
+from prober.page.source import Facts, Key, Known, Source
 from prober.page.views import ENTITIES
+from prober.scopes import Standing
 from prober.sentence import verdict_sentence
 from prober.web import PageOnly, WebFace
 from prober.web import page as web_page
 from tests.leaks import assert_no_leaks
 from tests.ledgers import BEGIN, ended, gap, outage
 from tests.sites import NOW, Remark, StandIn, check, country, facts, ledger_of
+from tests.webface import watched_loop
 
 DAY = 86_400.0
 HOSTILE = (
@@ -554,31 +555,16 @@ def fetch(url: str) -> None:
 
 
 async def test_a_flood_is_answered_from_what_was_made(many: StandIn) -> None:
-    longest, stop = 0.0, asyncio.Event()
-
-    async def watch() -> None:
-        nonlocal longest
-        while not stop.is_set():
-            before = time.thread_time()  # the loop's own work: whom else the machine served meanwhile is not counted
-            await asyncio.sleep(0)
-            longest = max(longest, time.thread_time() - before)
-
     loop = asyncio.get_running_loop()
     with ThreadPoolExecutor(20) as threads:  # not the loop's own, in which the pages are made
         async with served(many) as (url, session):
             await get(session, f"{url}/")
             many.asked = 0
             many.version += 1
-            gc.disable()  # a full collection of all that pytest holds takes longer than what is looked for
-            try:
-                async with asyncio.TaskGroup() as tasks:
-                    tasks.create_task(watch())
-                    await asyncio.gather(*(loop.run_in_executor(threads, fetch, url) for _ in range(20)))
-                    stop.set()
-            finally:
-                gc.enable()
+            async with watched_loop() as hold:
+                await asyncio.gather(*(loop.run_in_executor(threads, fetch, url) for _ in range(20)))
     assert many.asked <= 3  # kept for a second, however long 20 answers take here
-    assert longest < 0.06
+    assert hold.longest < 0.06
 
 
 async def test_too_many_different_questions_are_refused(many: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:

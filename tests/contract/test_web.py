@@ -17,7 +17,7 @@ import pytest
 from prober.config.problems import ConfigError, Problem
 from prober.web import Attribution, CannotListen, WebFace, listener, server
 from tests.leaks import assert_no_leaks
-from tests.webface import EXPOSITION, Agent, at, refused, talk, until
+from tests.webface import EXPOSITION, Agent, at, refused, talk, until, watched_loop
 
 
 @pytest.fixture
@@ -61,21 +61,12 @@ async def test_metrics_are_not_compressed_for_whom_cannot_read_it(
 
 async def test_metrics_never_hold_the_loop_long(face: WebFace, agent: Agent, client: aiohttp.ClientSession) -> None:
     agent.pieces = tuple(agent.pieces) * 40  # compressing these 24 MB at one go takes 150 ms here
-    longest, stop = 0.0, asyncio.Event()
-
-    async def watch() -> None:
-        nonlocal longest
-        while not stop.is_set():
-            before = time.thread_time()  # the loop's own work: whom else the machine served meanwhile is not counted
-            await asyncio.sleep(0)
-            longest = max(longest, time.thread_time() - before)
-
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(watch())
-        async with client.get(f"{face.urls[0]}/metrics", headers={"Accept-Encoding": "gzip"}) as response:
-            await response.read()
-        stop.set()
-    assert longest < 0.06  # a chunk takes half a millisecond
+    async with (
+        watched_loop() as hold,
+        client.get(f"{face.urls[0]}/metrics", headers={"Accept-Encoding": "gzip"}) as response,
+    ):
+        await response.read()
+    assert hold.longest < 0.06  # a chunk takes half a millisecond
 
 
 async def test_head_asks_for_no_rendering(face: WebFace, agent: Agent, client: aiohttp.ClientSession) -> None:
