@@ -6,7 +6,6 @@ import random
 import signal
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Final
 
@@ -27,6 +26,7 @@ from tests.e2e.country import (
     scopes,
     told,
 )
+from tests.e2e.plays import Plays
 from tests.lab import require_program
 
 pytestmark = pytest.mark.timeout(300)
@@ -331,29 +331,35 @@ SCENARIOS: Final[dict[Callable[[Vantage], None], dict[str, str]]] = {
 """Each with what is different in its configuration."""
 
 
+BY_NAME: Final = {scenario.__name__: scenario for scenario in SCENARIOS}
+
+
 @pytest.fixture(scope="module")
-def played() -> Iterator[dict[str, Future[None]]]:
+def played() -> Iterator[Plays]:
     """All scenarios, under way."""
     require_program("nft")
     with ExitStack() as stack:
         world = World(stack, stack.enter_context(open_directory()))
-        vantages = {}
-        for scenario, different in SCENARIOS.items():
-            vantages[scenario] = Vantage(stack, world, scenario.__name__.replace("_", "-"), **different)
+
+        def stage(stack: ExitStack, name: str, label: str) -> Callable[[], None]:
+            scenario = BY_NAME[name]
+            vantage = Vantage(stack, world, label, **SCENARIOS[scenario])
             if scenario is silent_from_the_start:
-                vantages[scenario].cut_network(*NETWORKS)
-            vantages[scenario].start(wait=False)
-        pool = stack.enter_context(ThreadPoolExecutor(len(vantages)))
-        futures: dict[str, Future[None]] = {}
-        for scenario, vantage in vantages.items():
-            vantage.agent.ready()
-            futures[scenario.__name__] = pool.submit(scenario, vantage)
-        yield futures
+                vantage.cut_network(*NETWORKS)
+            vantage.start(wait=False)
+
+            def play() -> None:
+                vantage.agent.ready()
+                scenario(vantage)
+
+            return play
+
+        yield Plays(stack, BY_NAME, stage)
 
 
-@pytest.mark.parametrize("name", [scenario.__name__ for scenario in reversed(SCENARIOS)])
-def test_outages(played: dict[str, Future[None]], name: str) -> None:
-    played[name].result()
+@pytest.mark.parametrize("name", reversed(BY_NAME))
+def test_outages(played: Plays, name: str) -> None:
+    played.result(name)
 
 
 @pytest.mark.soak

@@ -7,9 +7,9 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +19,7 @@ from prober.judge.records import GapCause, Outage
 from prober.ledger import FILE_NAME
 from tests.e2e.agent import RUN, open_directory
 from tests.e2e.country import ENTITY, SCOPES_OF_NORTH, Moment, Vantage, World, assert_holds, only, scopes, told
+from tests.e2e.plays import Plays
 from tests.lab import require_program
 
 pytestmark = pytest.mark.timeout(300)
@@ -269,31 +270,26 @@ def stepped_back(vantage: Vantage) -> None:
     _stepped(vantage, -HOUR)
 
 
-SCENARIOS: Final[tuple[Callable[[Vantage], None], ...]] = (
-    disk_full,
-    read_only,
-    read_only_and_empty,
-    refused,
-    stepped_forward,
-    stepped_back,
-)
+SCENARIOS: Final[dict[str, Callable[[Vantage], None]]] = {
+    scenario.__name__: scenario
+    for scenario in (disk_full, read_only, read_only_and_empty, refused, stepped_forward, stepped_back)
+}
 
 
 @pytest.fixture(scope="module")
-def played() -> Iterator[dict[str, Future[None]]]:
+def played() -> Iterator[Plays]:
     """All scenarios, under way."""
     require_program("nft")
     require_program("libfaketime")
     with ExitStack() as stack:
         world = World(stack, stack.enter_context(open_directory()))
-        vantages = {
-            scenario: Vantage(stack, world, scenario.__name__.replace("_", "-"), timing=TIMING, judgement=JUDGEMENT)
-            for scenario in SCENARIOS
-        }
-        pool = stack.enter_context(ThreadPoolExecutor(len(vantages)))
-        yield {scenario.__name__: pool.submit(scenario, vantage) for scenario, vantage in vantages.items()}
+
+        def stage(stack: ExitStack, name: str, label: str) -> Callable[[], None]:
+            return partial(SCENARIOS[name], Vantage(stack, world, label, timing=TIMING, judgement=JUDGEMENT))
+
+        yield Plays(stack, SCENARIOS, stage)
 
 
-@pytest.mark.parametrize("name", [scenario.__name__ for scenario in SCENARIOS])
-def test_disk_and_clock(played: dict[str, Future[None]], name: str) -> None:
-    played[name].result()
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_disk_and_clock(played: Plays, name: str) -> None:
+    played.result(name)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 from prober.schedule import phase_seconds
 from tests.e2e.agent import open_directory
 from tests.e2e.country import NORTH, REFERENCES, Moment, Vantage, World, assert_holds, scopes, told
+from tests.e2e.plays import Plays
 from tests.lab import require_program
 from tests.servers import Server, unbound
 
@@ -138,33 +138,36 @@ def _known_again(vantage: Vantage) -> None:
     assert vantage.outages() == [], told(vantage.outages())
 
 
-SCENARIOS: Final[tuple[Callable[[Resolving], None], ...]] = (authority_cut_off, resolver_killed, resolver_silent)
+SCENARIOS: Final[dict[str, Callable[[Resolving], None]]] = {
+    scenario.__name__: scenario for scenario in (authority_cut_off, resolver_killed, resolver_silent)
+}
 
 
 @pytest.fixture(scope="module")
-def played() -> Iterator[dict[str, Future[None]]]:
+def played() -> Iterator[Plays]:
     """All scenarios, under way."""
     require_program("nft")
     require_program("unbound")
     with ExitStack() as stack:
         directory = stack.enter_context(open_directory())
         world = World(stack, directory)
-        made: dict[Callable[[Resolving], None], Resolving] = {}
-        for scenario in SCENARIOS:
-            label = scenario.__name__.replace("_", "-")
+
+        def stage(stack: ExitStack, name: str, label: str) -> Callable[[], None]:
             vantage = Vantage(stack, world, label, targets=TARGETS, references=REFERENCES_FILE)
             vantage.host.resolver(RESOLVER)
             files = directory / f"unbound-{label}"
-            made[scenario] = Resolving(vantage, world, stack.enter_context(_resolver(files, vantage)), stack, files)
+            resolving = Resolving(vantage, world, stack.enter_context(_resolver(files, vantage)), stack, files)
             vantage.start(wait=False)
-        pool = stack.enter_context(ThreadPoolExecutor(len(made)))
-        futures: dict[str, Future[None]] = {}
-        for scenario, resolving in made.items():
-            resolving.vantage.agent.ready()
-            futures[scenario.__name__] = pool.submit(scenario, resolving)
-        yield futures
+
+            def play() -> None:
+                vantage.agent.ready()
+                SCENARIOS[name](resolving)
+
+            return play
+
+        yield Plays(stack, SCENARIOS, stage)
 
 
-@pytest.mark.parametrize("name", [scenario.__name__ for scenario in SCENARIOS])
-def test_names(played: dict[str, Future[None]], name: str) -> None:
-    played[name].result()
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_names(played: Plays, name: str) -> None:
+    played.result(name)

@@ -7,9 +7,10 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 import pytest
@@ -27,6 +28,7 @@ from tests.e2e.country import (
     scopes,
     told,
 )
+from tests.e2e.plays import Plays
 from tests.lab import require_program
 
 pytestmark = pytest.mark.timeout(300)
@@ -138,7 +140,7 @@ def killed_at_random(vantage: Vantage, kills: int, seed: int) -> None:
     weather = threading.Thread(target=_weather, args=(vantage, truth, random.Random(-seed), over))
     weather.start()
     try:
-        for _ in range(kills):
+        while len(truth.lives) <= kills or (few(vantage, kills) and len(truth.lives) <= 3 * kills):
             time.sleep(chance.uniform(0.3, 5.0))
             before = kill(vantage)
             truth.lives.append((born, time.time()))
@@ -156,9 +158,16 @@ def killed_at_random(vantage: Vantage, kills: int, seed: int) -> None:
         truth.explain([one for one in outages if (one.scope, one.name) == place])
     gaps = vantage.gaps()
     assert {gap.cause for gap in gaps} == {GapCause.STOPPED}
-    assert len(gaps) == kills
-    assert len({gap.id for gap in gaps}) == kills
-    assert len([one for one in outages if one.scope == "network"]) >= kills // 4, "too few to mean anything"
+    killed = len(truth.lives) - 2
+    assert killed >= kills
+    assert len(gaps) == killed
+    assert len({gap.id for gap in gaps}) == killed
+    assert not few(vantage, kills), "too few to mean anything"
+
+
+def few(vantage: Vantage, kills: int) -> bool:
+    """How many outages there are is up to chance, and a busy machine's agents live too short to find one: go on."""
+    return len([one for one in vantage.outages() if one.scope == "network"]) < kills // 4
 
 
 def _weather(vantage: Vantage, truth: Truth, chance: random.Random, over: threading.Event) -> None:
@@ -249,41 +258,35 @@ def _vantage(stack: ExitStack, world: World, label: str) -> Vantage:
     return Vantage(stack, world, label, timing=TIMING, judgement=JUDGEMENT)
 
 
-ONCE: Final = (cut_while_dead, mended_while_dead, stopped_in_an_outage)
-AT_RANDOM: Final = 4
+SCENARIOS: Final[dict[str, Callable[[Vantage], None]]] = {
+    **{scenario.__name__: scenario for scenario in (cut_while_dead, mended_while_dead, stopped_in_an_outage)},
+    **{f"killed_at_random_{seed}": partial(killed_at_random, kills=10, seed=seed) for seed in range(4)},
+}
 
 
 @pytest.fixture(scope="module")
-def played() -> Iterator[dict[str, Future[None]]]:
+def played() -> Iterator[Plays]:
     """All of it, under way: forty kills in all, and what is looked at closely."""
     require_program("nft")
     with ExitStack() as stack:
         world = World(stack, stack.enter_context(open_directory()))
-        plays: dict[str, tuple[Vantage, Callable[[Vantage], None]]] = {
-            scenario.__name__: (_vantage(stack, world, scenario.__name__.replace("_", "-")), scenario)
-            for scenario in ONCE
-        }
-        for number in range(AT_RANDOM):
-            plays[f"killed_at_random-{number}"] = (_vantage(stack, world, f"killed-{number}"), _random(10, number))
-        for vantage, _ in plays.values():
+
+        def stage(stack: ExitStack, name: str, label: str) -> Callable[[], None]:
+            vantage = _vantage(stack, world, label)
             vantage.start(wait=False)
-        pool = stack.enter_context(ThreadPoolExecutor(len(plays)))
-        futures: dict[str, Future[None]] = {}
-        for name, (vantage, scenario) in plays.items():
-            vantage.agent.ready()
-            futures[name] = pool.submit(scenario, vantage)
-        yield futures
+
+            def play() -> None:
+                vantage.agent.ready()
+                SCENARIOS[name](vantage)
+
+            return play
+
+        yield Plays(stack, SCENARIOS, stage)
 
 
-def _random(kills: int, seed: int) -> Callable[[Vantage], None]:
-    return lambda vantage: killed_at_random(vantage, kills, seed)
-
-
-@pytest.mark.parametrize(
-    "name", [*(scenario.__name__ for scenario in ONCE), *(f"killed_at_random-{number}" for number in range(AT_RANDOM))]
-)
-def test_restart(played: dict[str, Future[None]], name: str) -> None:
-    played[name].result()
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_restart(played: Plays, name: str) -> None:
+    played.result(name)
 
 
 @pytest.mark.soak
@@ -292,10 +295,10 @@ def test_killed_160_times_more() -> None:
     require_program("nft")
     with ExitStack() as stack:
         world = World(stack, stack.enter_context(open_directory()))
-        vantages = [_vantage(stack, world, f"soak-{number}") for number in range(AT_RANDOM)]
+        vantages = [_vantage(stack, world, f"soak-{number}") for number in range(4)]
         for vantage in vantages:
             vantage.start()
-        with ThreadPoolExecutor(AT_RANDOM) as pool:
+        with ThreadPoolExecutor(len(vantages)) as pool:
             plays = [pool.submit(killed_at_random, one, 40, 100 + number) for number, one in enumerate(vantages)]
         for play in plays:
             play.result()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final
@@ -19,6 +18,7 @@ from tests.contract.test_rules import FOREIGN
 from tests.e2e.agent import open_directory
 from tests.e2e.country import MIRROR, NETWORKS, TARGETS, Moment, Vantage, World
 from tests.e2e.pages import SCALE, Desk, Note, spoken_seconds
+from tests.e2e.plays import Plays
 from tests.lab import require_program
 
 pytestmark = pytest.mark.timeout(300)
@@ -236,17 +236,20 @@ SCENARIOS: Final[dict[Callable[[Scene], None], int]] = {
 """Each with how many vantages it has."""
 
 
+BY_NAME: Final = {scenario.__name__: scenario for scenario in SCENARIOS}
+
+
 @pytest.fixture(scope="module")
-def played() -> Iterator[dict[str, Future[None]]]:
+def played() -> Iterator[Plays]:
     """All scenarios, started at the same time."""
     for program in ("nft", "prometheus", "prometheus-alertmanager"):
         require_program(program)
     with ExitStack() as stack:
         directory = stack.enter_context(open_directory())
         world = World(stack, directory)
-        scenes = {}
-        for scenario, count in SCENARIOS.items():
-            label = scenario.__name__.replace("_", "-")
+
+        def stage(stack: ExitStack, name: str, label: str) -> Callable[[], None]:
+            scenario = BY_NAME[name]
             vantages = [
                 Vantage(
                     stack,
@@ -257,23 +260,25 @@ def played() -> Iterator[dict[str, Future[None]]]:
                     targets=TITLED,
                     settings="listen: 0.0.0.0:9911\n",
                 )
-                for letter in "abc"[:count]
+                for letter in "abc"[: SCENARIOS[scenario]]
             ]
             if scenario is never_answered:
                 vantages[0].cut_network(*NETWORKS)
                 vantages[0].cut("abroad", f"ip daddr {MIRROR}")
             for vantage in vantages:
                 vantage.start(wait=False)
-            scenes[scenario] = Scene(
-                vantages, Desk(stack, label, directory / f"{label}-desk", [v.host for v in vantages])
-            )
-        for scene in scenes.values():
-            for vantage in scene.vantages:
-                vantage.agent.ready()
-        pool = stack.enter_context(ThreadPoolExecutor(len(scenes)))
-        yield {scenario.__name__: pool.submit(scenario, scene) for scenario, scene in scenes.items()}
+            scene = Scene(vantages, Desk(stack, label, directory / f"{label}-desk", [v.host for v in vantages]))
+
+            def play() -> None:
+                for vantage in vantages:
+                    vantage.agent.ready()
+                scenario(scene)
+
+            return play
+
+        yield Plays(stack, BY_NAME, stage)
 
 
-@pytest.mark.parametrize("name", [scenario.__name__ for scenario in SCENARIOS])
-def test_pages(name: str, played: dict[str, Future[None]]) -> None:
-    played[name].result()
+@pytest.mark.parametrize("name", BY_NAME)
+def test_pages(name: str, played: Plays) -> None:
+    played.result(name)
