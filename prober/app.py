@@ -94,6 +94,7 @@ class Agent:
     def __init__(self, loaded: Loaded, load: Callable[[Callable[[Settings], Config]], Loaded]) -> None:
         self._loaded = loaded
         self._load = load
+        self._opt_out = loaded.config.settings.opted_out
         self._stop = asyncio.Event()
         self._reloading = asyncio.Lock()
         self._reloads: set[asyncio.Task[None]] = set()
@@ -222,9 +223,10 @@ class Agent:
     # -- parts ---------------------------------------------------------------------------------------------------------
 
     def _permits(self, address: str) -> bool:
-        return self._loaded.config.settings.opted_out.permits(address)
+        return self._opt_out.permits(address)
 
     def _took(self, loaded: Loaded, utc: float) -> None:
+        self._opt_out = loaded.config.settings.opted_out  # every probe asks it
         opted_out = loaded.config.opted_out
         self.figures.successful, self.figures.success_utc, self.figures.opted_out = True, utc, len(opted_out)
         for left_out in opted_out:

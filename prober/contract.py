@@ -211,8 +211,8 @@ class Io:
             attempt.fail(Failure.OPTED_OUT, f"{host} is on the opt-out list", Operation.PREPARE)
 
 
-Done: TypeAlias = Callable[[ProbeFailure | None], None]
-"""Is told that a probe is over: None, or why it failed."""
+Done: TypeAlias = Callable[[Exception | None], None]
+"""Is told that a probe is over: None, or why it failed: a ProbeFailure, or a defect of the probe's."""
 
 Direct: TypeAlias = Callable[[Attempt, Done], Callable[[], None] | None]
 """A probe that waits for one thing only and ends in time by itself: a call begins it, a call of `Done` ends it, and no

@@ -435,15 +435,17 @@ class Runner:
             round_.stalled_before = self._meter.total_seconds
         try:
             round_.give_up = begin(attempt, partial(self._landed, round_, attempt))
-        except ProbeFailure as failure:
-            self._landed(round_, attempt, failure)
-        except Exception as error:  # a probe's defect never stops the agent
-            self._landed(round_, attempt, self._internal_error(round_.entry.check, attempt, error))
+        except Exception as error:
+            self._landed(round_, attempt, error)
 
-    def _landed(self, round_: _Round, attempt: Attempt, failed: ProbeFailure | None) -> None:
+    def _landed(self, round_: _Round, attempt: Attempt, error: Exception | None) -> None:
         if round_ in self._taskless:
             self._taskless.discard(round_)
             entry, started = round_.entry, round_.started
+            if error is None or isinstance(error, ProbeFailure):
+                failed = error
+            else:  # a probe's defect never stops the agent
+                failed = self._internal_error(entry.check, attempt, error)
             stalled = self._meter.total_seconds - round_.stalled_before if entry.kind.holds_descriptor else 0.0
             self._end(round_, started, self._seen(entry.check, round_.reason, started, attempt, failed, stalled))
 

@@ -86,7 +86,7 @@ async def probe_as_runner(kind: Kind, options: Any, attempt: Attempt, io: Io) ->
     if begin is None:
         await kind.probe(options, attempt, io)
         return
-    over: asyncio.Future[ProbeFailure | None] = asyncio.get_running_loop().create_future()
+    over: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
     give_up = begin(attempt, over.set_result)
     try:
         failure = await over

@@ -14,6 +14,8 @@ import os
 from types import TracebackType
 from typing import Any, Final, Self
 
+from prober.net.readiness import of_loop
+
 _PASSES: Final = 20  # of the loop: closing a transport takes a few, a leaked task does not end in any number
 
 
@@ -56,6 +58,7 @@ class assert_no_leaks:
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
+        of_loop().close_idle()
         for _ in range(_PASSES):
             if kind is not None or not self._left():
                 break

@@ -80,6 +80,7 @@ class Detector:
     """The state of one check."""
 
     __slots__ = (
+        "_asks",
         "asked",
         "check",
         "confirm_interval",
@@ -108,6 +109,7 @@ class Detector:
     def __init__(self, check: Check, settings: Settings) -> None:
         self.check = check
         self.key = check.key
+        self._asks: str | None = None
         self.confirm_interval = settings.confirm_interval_seconds
         self.threshold = threshold(check.interval_seconds, settings.false_outages_per_year)
         self.learned = Responsiveness(check.interval_seconds)
@@ -133,7 +135,9 @@ class Detector:
     @property
     def asks(self) -> str:
         """What is asked of whom: a check that asks something else under the same name is another check."""
-        return f"{self.check.kind} {self.check.options!r}"
+        if self._asks is None:  # once: every snapshot has it, and writing it out takes longer than all else of one
+            self._asks = f"{self.check.kind} {self.check.options!r}"
+        return self._asks
 
     def asks_the_same(self, other: Check) -> bool:
         """Whether `other` asks what this check asks."""
@@ -142,6 +146,7 @@ class Detector:
 
     def reconfigure(self, check: Check, settings: Settings) -> None:
         """The same question, perhaps at another pace: what was learned stays."""
+        self._asks = None
         self.check = check
         self.confirm_interval = settings.confirm_interval_seconds
         self.threshold = threshold(check.interval_seconds, settings.false_outages_per_year)

@@ -15,6 +15,7 @@ import socket
 import ssl
 import struct
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, Self
 
@@ -23,6 +24,7 @@ from prober.failures import Failure, Operation
 from prober.net.errors import failure_of_oserror
 from prober.net.icmp_socket import IP_RECVERR, IPV6_RECVERR, read_error_queue
 from prober.net.icmp_wire import describe_error, failure_of_error
+from prober.net.readiness import ONCE, READ, WRITE, Alarm, of_loop
 from prober.net.tls import TlsOptions, TlsSession, certificate_facts, context_for, failure_of_sslerror, tls_facts
 
 RECEIVE_SIZE: Final = 65_536  # octets asked of the kernel at a time
@@ -51,12 +53,13 @@ class Connection:
     Every error is raised as a ProbeFailure at the attempt's current operation. A context manager that closes it.
     """
 
-    __slots__ = ("_asked", "_attempt", "_loop", "_sock", "_tls")
+    __slots__ = ("_asked", "_attempt", "_readiness", "_sock", "_tls", "_waiter")
 
-    def __init__(self, sock: socket.socket, attempt: Attempt) -> None:
+    def __init__(self, sock: socket.SocketType, attempt: Attempt) -> None:
         self._sock = sock
         self._attempt = attempt
-        self._loop = asyncio.get_running_loop()
+        self._readiness = of_loop()
+        self._waiter: asyncio.Future[None] | None = None
         self._tls: TlsSession | None = None
         self._asked = False  # something was just sent: the answer cannot be here yet
 
@@ -85,7 +88,9 @@ class Connection:
         if self._tls is not None:
             with suppress(OSError):  # whether the farewell gets there is not our concern
                 self._sock.send(self._tls.farewell())
-        self._sock.close()
+        if (descriptor := self._sock.fileno()) >= 0:
+            self._readiness.forget(descriptor)
+            self._sock.close()
 
     def __enter__(self) -> Self:
         return self
@@ -96,8 +101,10 @@ class Connection:
     async def connect(self, address: str, port: int) -> None:
         """Establish the TCP connection."""
         if self.begin(address, port):
-            await self._until_writable()
-        self.established(address, port)
+            await self._until(WRITE)
+        self.established(port)
+        # On a connection that stands, an ICMP error is only a hint (RFC 5461).
+        _heed_icmp(self._sock, ":" in address, False)
 
     def begin(self, address: str, port: int) -> bool:
         """Send the SYN. True: the socket becomes writable when it is known what came of it."""
@@ -110,7 +117,7 @@ class Connection:
             self._attempt.fail(failure_of_oserror(error, local=True), str(error))
         return number == errno.EINPROGRESS
 
-    def established(self, address: str, port: int) -> None:
+    def established(self, port: int) -> None:
         """See what came of it. Raises ProbeFailure if there is no connection."""
         number = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if number:
@@ -118,12 +125,6 @@ class Connection:
         if self._sock.getsockname()[1] == port and self._sock.getsockname() == self._sock.getpeername():
             # A simultaneous open (RFC 9293 section 3.5) with ourselves: the port was free, and it was lent to us.
             self._attempt.fail(Failure.REFUSED, "nothing listens there: the connection reached its own socket")
-        # On a connection that stands, an ICMP error is only a hint (RFC 5461).
-        _heed_icmp(self._sock, ":" in address, False)
-
-    def fileno(self) -> int:
-        """The descriptor, to wait for."""
-        return self._sock.fileno()
 
     @property
     def tls(self) -> ssl.SSLObject | None:
@@ -183,48 +184,46 @@ class Connection:
             try:
                 rest = rest[self._sock.send(rest) :]
             except BlockingIOError:
-                await self._until_writable()
+                await self._until(WRITE)
             except OSError as error:
                 self._attempt.fail(failure_of_oserror(error, local=False), str(error))
 
     async def _receive(self) -> bytes:
         if self._asked:
             self._asked = False
-            await self._until_readable()
+            await self._until(READ)
         while True:
             try:
                 return self._sock.recv(RECEIVE_SIZE)
             except BlockingIOError:
-                await self._until_readable()
+                await self._until(READ)
             except OSError as error:
                 self._attempt.fail(failure_of_oserror(error, local=False), str(error))
 
-    async def _until_readable(self) -> None:
-        waiter, descriptor = self._loop.create_future(), self._sock.fileno()
-        self._loop.add_reader(descriptor, _wake, waiter)
-        try:
-            await waiter
-        finally:
-            self._loop.remove_reader(descriptor)
+    def writable(self) -> bool:
+        """Whether there is room to write, or an error, by now."""
+        now = select.poll()
+        now.register(self._sock.fileno(), select.POLLOUT)
+        return bool(now.poll(0))
 
-    async def _until_writable(self) -> None:
-        waiter, descriptor = self._loop.create_future(), self._sock.fileno()
-        self._loop.add_writer(descriptor, _wake, waiter)
-        try:
-            await waiter
-        finally:
-            self._loop.remove_writer(descriptor)
+    def wait(self, events: int, ready: Callable[[], None]) -> None:
+        """Have `ready` called once, as soon as there is something to read or room to write."""
+        self._readiness.watch(self._sock.fileno(), events | ONCE, ready)
 
+    async def _until(self, events: int) -> None:
+        self._waiter = self._readiness.loop.create_future()
+        self.wait(events, self._wake)
+        await self._waiter
 
-def _wake(waiter: asyncio.Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_result(None)
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
 
-def _open(attempt: Attempt, address: str, source: str | None) -> socket.socket:
+def _open(attempt: Attempt, address: str, source: str | None) -> socket.SocketType:
     v6 = ":" in address
     try:
-        sock = socket.socket(
+        sock = socket.SocketType(  # without the layer of socket.socket, which is made for files and contexts
             socket.AF_INET6 if v6 else socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
         )
     except OSError as error:
@@ -239,7 +238,7 @@ def _open(attempt: Attempt, address: str, source: str | None) -> socket.socket:
     return sock
 
 
-def _heed_icmp(sock: socket.socket, v6: bool, on: bool) -> None:
+def _heed_icmp(sock: socket.SocketType, v6: bool, on: bool) -> None:
     """Have ICMP errors reported at once and in the error queue. Without it, Linux overlooks one that arrives while the
     SYN is still being sent, and keeps to itself what a router said exactly.
     """
@@ -249,7 +248,7 @@ def _heed_icmp(sock: socket.socket, v6: bool, on: bool) -> None:
         sock.setsockopt(socket.IPPROTO_IP, IP_RECVERR, on)
 
 
-def _reported(sock: socket.socket, number: int) -> tuple[Failure, str]:
+def _reported(sock: socket.SocketType, number: int) -> tuple[Failure, str]:
     """What the network said about a connection under way: by an ICMP error if there is one, else by its errno."""
     error = OSError(number, os.strerror(number))
     failure = failure_of_oserror(error, local=False)
@@ -268,7 +267,7 @@ class Dialling:
     Times the phase `connect` and records TCP_FACTS, as `dial`.
     """
 
-    __slots__ = ("_address", "_attempt", "_connection", "_done", "_loop", "_port", "_started", "_timer")
+    __slots__ = ("_address", "_alarm", "_attempt", "_connection", "_done", "_port", "_started")
 
     def __init__(self, attempt: Attempt, done: Done, address: str, port: int, source: str | None) -> None:
         """Raises ProbeFailure (our own side)."""
@@ -276,8 +275,7 @@ class Dialling:
         self._done = done
         self._address = address
         self._port = port
-        self._loop = asyncio.get_running_loop()
-        self._timer: asyncio.TimerHandle | None = None
+        self._alarm: Alarm | None = None
         self._connection = Connection(_open(attempt, address, source), attempt)
         self._started = time.perf_counter()
 
@@ -289,21 +287,20 @@ class Dialling:
         except BaseException:
             self._connection.close()
             raise
-        self._loop.add_writer(self._connection.fileno(), self._known)
-        self._timer = self._loop.call_later(self._attempt.timeout_seconds, self._expire)
+        self._connection.wait(WRITE, self._known)
+        self._alarm = of_loop().after(self._attempt.timeout_seconds, self._expire)
 
     def give_up(self) -> None:
         """Leave nothing behind. Idempotent."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-            self._loop.remove_writer(self._connection.fileno())
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
             self._connection.close()
 
     def _known(self) -> None:
         failed: ProbeFailure | None = None
         try:
-            self._connection.established(self._address, self._port)
+            self._connection.established(self._port)
             self._attempt.phases["connect"] = time.perf_counter() - self._started
             self._connection.read_tcp_info()
         except ProbeFailure as failure:
@@ -314,9 +311,9 @@ class Dialling:
         self._done(failed)
 
     def _expire(self) -> None:
-        waiting = select.poll()
-        waiting.register(self._connection.fileno(), select.POLLOUT)
-        if waiting.poll(0):  # what the kernel learned in time counts, even if the loop stood still meanwhile
+        if (
+            self._connection.writable()
+        ):  # what the kernel learned in time counts, even if the loop stood still meanwhile
             self._known()
             return
         self.give_up()

@@ -121,7 +121,7 @@ def dropped(opened: socket.socket) -> int:
     return int(struct.unpack_from("=I", memory, SK_MEMINFO_DROPS * 4)[0]) if len(memory) >= 36 else 0
 
 
-def read_error_queue(opened: socket.socket, at_most: int) -> Iterator[QueuedError]:
+def read_error_queue(opened: socket.SocketType, at_most: int) -> Iterator[QueuedError]:
     """Take the errors out of a datagram socket's error queue. ip(7), IP_RECVERR."""
     for _ in range(at_most):
         try:

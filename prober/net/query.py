@@ -11,7 +11,8 @@ import asyncio
 import os
 import socket
 import time
-from math import ceil
+from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import Final, Self
 
@@ -22,11 +23,12 @@ from prober.net.dns_message import Malformed, Question, Reply, read_reply
 from prober.net.errors import failure_of_oserror
 from prober.net.icmp_socket import IP_RECVERR, IPV6_RECVERR, SO_TIMESTAMPNS, read_ancillary, read_error_queue
 from prober.net.icmp_wire import describe_error, failure_of_error
+from prober.net.readiness import READ, Alarm, of_loop
 
 _READ_SIZE: Final = 4096  # octets of one UDP answer; more than UDP_PAYLOAD_SIZE for servers that do not heed it
 _ANCILLARY_SIZE: Final = 64
 _READ_AT_MOST: Final = 64  # messages in one go of the loop's callback, should somebody flood us
-_TOGETHER_SECONDS: Final = 0.02
+TOGETHER_SECONDS: Final = 0.02
 _STREAM_MESSAGES_AT_MOST: Final = 16
 _PORT_UNREACHABLE: Final = {False: (3, 3), True: (1, 4)}  # ICMP type and code; RFC 792, RFC 4443
 
@@ -39,40 +41,43 @@ class UdpExchange:
     """
 
     __slots__ = (
+        "_alarm",
         "_expired",
         "_failure",
         "_ident",
-        "_listening",
-        "_loop",
+        "_known",
         "_malformed",
         "_question",
+        "_readiness",
         "_reply",
         "_reply_wire",
-        "_rival",
+        "_seconds",
         "_sent",
         "_sent_ns",
         "_silence_ends",
         "_sock",
-        "_waiter",
         "duplicates",
         "ignored",
         "request_seconds",
+        "second",
     )
 
     def __init__(self, question: Question, address: str, port: int, source: str | None = None) -> None:
         """Open and connect the socket. Raises ProbeFailure (our own side)."""
-        self._loop = asyncio.get_running_loop()
+        self._readiness = of_loop()
         self._question = question
         self._ident = os.urandom(2)
-        self._listening = False
-        self._waiter: asyncio.Future[None] | None = None
+        self._known: Callable[[], None] | None = None
+        self._alarm: Alarm | None = None
         self._reply: Reply | None = None
         self._reply_wire = b""
-        self._rival: Reply | None = None
+        self.second: Reply | None = None
+        """What contradicts the first answer."""
         self._failure: ProbeFailure | None = None
         self._malformed: str | None = None
         self._expired = False
         self._silence_ends = True
+        self._seconds = 0.0
         self._sent = 0.0
         self._sent_ns = 0
         self.request_seconds = 0.0
@@ -88,10 +93,12 @@ class UdpExchange:
 
     def close(self) -> None:
         """Idempotent."""
-        if self._listening:
-            self._loop.remove_reader(self._sock.fileno())
-            self._listening = False
-        self._sock.close()
+        self._known = None
+        if self._alarm is not None:
+            self._alarm.cancel()
+        if (descriptor := self._sock.fileno()) >= 0:
+            self._readiness.forget(descriptor)
+            self._sock.close()
 
     def send(self) -> None:
         """Send the question. Raises ProbeFailure (our own side)."""
@@ -102,53 +109,63 @@ class UdpExchange:
             self._sock.send(wire)
         except OSError as error:
             raise _failure(Operation.SEND, error, local=True) from error
-        self._loop.add_reader(self._sock.fileno(), self._readable)
-        self._listening = True
+        self._readiness.watch(self._sock.fileno(), READ, self._readable)
 
-    async def reply(self, seconds: float, *, silence_ends: bool = True) -> Reply:
-        """The first answer, waiting for `seconds` at most; `request_seconds` then tells how long it took.
+    def expect(self, seconds: float, known: Callable[[], None], *, silence_ends: bool = True) -> None:
+        """Have `known` called when there is an answer or an error, or after `seconds`; see `first`, then.
 
-        `silence_ends`: False leaves it to the caller to end a silence by cancelling; only garbage is judged in time.
-        Raises ProbeFailure: TIMEOUT, MALFORMED if only garbage came, or what an ICMP error said.
+        `silence_ends`: False leaves it to the caller to end a silence; only garbage is judged in time.
         """
         self._silence_ends = silence_ends
-        await self._wait(self._loop.time() + seconds)
+        self._wait(seconds, known, 0.0)
+
+    def first(self) -> Reply:
+        """The first answer; `request_seconds` tells how long it took.
+
+        Raises ProbeFailure: TIMEOUT, MALFORMED if only garbage came, or what an ICMP error said.
+        """
         if self._reply is not None:
             return self._reply
         if self._failure is not None:
             raise self._failure
         if self._malformed is not None:
             raise ProbeFailure(Operation.RECEIVE, Failure.MALFORMED, self._malformed)
-        raise ProbeFailure(Operation.RECEIVE, Failure.TIMEOUT, f"no answer within {seconds:.3g} s")
+        raise ProbeFailure(Operation.RECEIVE, Failure.TIMEOUT, f"no answer within {self._seconds:.3g} s")
 
-    async def rival(self, seconds: float) -> Reply | None:
-        """Listen on for `seconds` after the first answer: another one that says something else, or None."""
+    def listen(self, seconds: float, known: Callable[[], None]) -> None:
+        """Have `known` called when there is a `second` answer that says something else, or after `seconds`."""
         self._silence_ends = True
-        if self._rival is None:
-            # Hardly ever does one come: those who listen stop together, for it is the wake-up of the loop that costs.
-            await self._wait(ceil((self._loop.time() + seconds) / _TOGETHER_SECONDS) * _TOGETHER_SECONDS)
-        return self._rival
+        # Hardly ever does one come: those who listen stop together.
+        self._wait(seconds, known, TOGETHER_SECONDS)
 
-    async def _wait(self, until: float) -> None:
+    async def reply(self, seconds: float, *, silence_ends: bool = True) -> Reply:
+        """`expect`, and wait for what is `first`."""
+        waiter = self._readiness.loop.create_future()
+        self.expect(seconds, partial(_set, waiter), silence_ends=silence_ends)
+        await waiter
+        return self.first()
+
+    def _wait(self, seconds: float, known: Callable[[], None], slack: float) -> None:
         self._expired = False
-        self._waiter = self._loop.create_future()
-        timer = self._loop.call_at(until, self._expire)
-        try:
-            await self._waiter
-        finally:
-            timer.cancel()
-            self._waiter = None
+        self._seconds = seconds
+        self._known = known
+        self._alarm = self._readiness.after(seconds, self._expire, slack=slack)
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        known, self._known = self._known, None
+        if known is not None:
+            if self._alarm is not None:
+                self._alarm.cancel()
+            known()
 
     def _expire(self) -> None:
         # What the kernel received in time counts, even if the loop stood still meanwhile.
+        waited = self._known
         self._readable()
-        self._expired = True
-        if self._silence_ends or self._malformed is not None:
-            self._wake()
+        if self._known is waited:
+            self._expired = True
+            if self._silence_ends or self._malformed is not None:
+                self._wake()
 
     def _readable(self) -> None:
         for _ in range(_READ_AT_MOST):
@@ -181,7 +198,7 @@ class UdpExchange:
         if wire == self._reply_wire or reply.truncated or self._reply.truncated or not reply.differs_from(self._reply):
             self.duplicates += 1
             return False
-        self._rival = reply
+        self.second = reply
         return True
 
     def _seconds_until(self, stamp_ns: int) -> float:
@@ -210,13 +227,18 @@ class UdpExchange:
             self._wake()
 
 
-def _open(address: str, port: int, source: str | None) -> socket.socket:
+def _set(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
+
+
+def _open(address: str, port: int, source: str | None) -> socket.SocketType:
     """A non-blocking UDP socket, connected; the kernel chooses the port at random."""
     v6 = ":" in address
     operation = Operation.PREPARE
-    sock: socket.socket | None = None
+    sock: socket.SocketType | None = None
     try:
-        sock = socket.socket(socket.AF_INET6 if v6 else socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        sock = socket.SocketType(socket.AF_INET6 if v6 else socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         # Without it the kernel keeps "host unreachable" to itself.
         sock.setsockopt(*((socket.IPPROTO_IPV6, IPV6_RECVERR) if v6 else (socket.IPPROTO_IP, IP_RECVERR)), 1)

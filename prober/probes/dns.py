@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Final
 
 from dns.rdataclass import RdataClass
 from dns.rdatatype import RdataType
 
-from prober.contract import Attempt, FactSpec, Io, Kind, ProbeFailure
+from prober.contract import Attempt, Direct, Done, FactSpec, Io, Kind, ProbeFailure, literal
 from prober.failures import Failure, Operation, Side, side_of
 from prober.net.dial import TCP_FACTS, dial
 from prober.net.dns_message import Record, Reply
 from prober.net.names import family_for
-from prober.net.query import UdpExchange, ask_over_stream
+from prober.net.query import TOGETHER_SECONDS, UdpExchange, ask_over_stream
 from prober.net.resolver import as_resolvers, failure_of_rcode
 from prober.net.tls import TLS_FACTS, TlsOptions
 from prober.probes.dns_options import ADDRESS_VERSIONS, DnsOptions, from_url
@@ -53,6 +54,65 @@ async def probe(options: DnsOptions, attempt: Attempt, io: Io) -> None:
         raise as_resolvers(failure) from failure
 
 
+def direct(options: DnsOptions, io: Io) -> Direct | None:
+    """The same over UDP from a literal address; only a truncated answer needs a task, to ask again over TCP."""
+    host = options.host if options.server is not None else None
+    address = None if host is None else literal(host)
+    if address is None or not times_itself(options):
+        return None
+    asked, port = address, options.endpoint[1]
+
+    def begin(attempt: Attempt, done: Done) -> Callable[[], None]:
+        attempt.facts["query_succeeded"] = 0.0
+        io.heed_opt_out(attempt, asked)
+        attempt.address = asked
+        attempt.phases["resolve"] = 0.0
+        return _Directly(options, attempt, done, asked, port).give_up
+
+    return begin
+
+
+class _Directly:
+    """A probe over UDP that is under way without a task."""
+
+    __slots__ = ("_address", "_attempt", "_done", "_exchange", "_options", "_port", "_task")
+
+    def __init__(self, options: DnsOptions, attempt: Attempt, done: Done, address: str, port: int) -> None:
+        """Raises ProbeFailure (our own side)."""
+        self._options = options
+        self._attempt = attempt
+        self._done = done
+        self._address = address
+        self._port = port
+        self._task: asyncio.Task[None] | None = None
+        self._exchange = _Exchange(options, attempt, address, port, self._answered)
+
+    def give_up(self) -> None:
+        self._exchange.close()
+        if self._task is not None:
+            self._task.cancel()
+
+    def _answered(self, reply: Reply | None, error: Exception | None) -> None:
+        if reply is not None and reply.truncated:
+            self._task = asyncio.get_running_loop().create_task(self._ask_again())
+            return
+        if reply is not None:
+            try:
+                _judge(self._options, self._attempt, reply)
+            except Exception as found:
+                error = found
+        self._done(error)
+
+    async def _ask_again(self) -> None:
+        failed: Exception | None = None
+        try:
+            reply = await _over_tcp_instead(self._options, self._attempt, self._address, self._port)
+            _judge(self._options, self._attempt, reply)
+        except Exception as error:
+            failed = error
+        self._done(failed)
+
+
 async def _ask_and_judge(options: DnsOptions, attempt: Attempt, address: str, port: int) -> None:
     if options.transport != "udp":
         reply = await _over_stream(options, attempt, address, port)
@@ -60,42 +120,108 @@ async def _ask_and_judge(options: DnsOptions, attempt: Attempt, address: str, po
         reply = await _over_udp(options, attempt, address, port)
         if reply.truncated:
             reply = await _over_tcp_instead(options, attempt, address, port)
-    attempt.operation = Operation.VALIDATE
     _judge(options, attempt, reply)
 
 
 async def _over_udp(options: DnsOptions, attempt: Attempt, address: str, port: int) -> Reply:
     """The first answer, its facts recorded. Raises ProbeFailure: INJECTED if another one contradicts it."""
-    with attempt.phase("connect", Operation.CONNECT):
-        exchange = UdpExchange(options.question, address, port, options.source)
-    with exchange:
+    answered: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+
+    def told(reply: Reply | None, error: Exception | None) -> None:
+        if reply is not None:
+            answered.set_result(reply)
+        elif error is not None:
+            answered.set_exception(error)
+
+    exchange = _Exchange(options, attempt, address, port, told)
+    try:
+        return await answered
+    finally:
+        exchange.close()
+
+
+class _Exchange:
+    """A question over UDP, under way: `told` gets its first answer, or why there is none or it cannot be trusted.
+
+    Everything that is known of it is recorded in the attempt.
+    """
+
+    __slots__ = ("_attempt", "_listening_since", "_options", "_told", "_udp")
+
+    def __init__(
+        self,
+        options: DnsOptions,
+        attempt: Attempt,
+        address: str,
+        port: int,
+        told: Callable[[Reply | None, Exception | None], None],
+    ) -> None:
+        """Send the question. Raises ProbeFailure (our own side)."""
+        self._options = options
+        self._attempt = attempt
+        self._told = told
+        self._listening_since = 0.0
+        with attempt.phase("connect", Operation.CONNECT):
+            self._udp = udp = UdpExchange(options.question, address, port, options.source)
         attempt.operation = Operation.SEND
-        exchange.send()
+        try:
+            udp.send()
+        except BaseException:
+            self._record_strays()
+            udp.close()
+            raise
         attempt.operation = Operation.RECEIVE
         itself = times_itself(options)
-        seconds = attempt.remaining_seconds()
+        seconds = attempt.timeout_seconds if itself else attempt.remaining_seconds() - MARGIN_SECONDS
+        udp.expect(seconds, self._first, silence_ends=itself)
+
+    def close(self) -> None:
+        """Leave nothing behind. Idempotent."""
+        self._record_strays()
+        self._udp.close()
+
+    def _first(self) -> None:
+        attempt = self._attempt
         try:
-            reply = await exchange.reply(seconds if itself else seconds - MARGIN_SECONDS, silence_ends=itself)
-            attempt.phases["request"] = exchange.request_seconds
-            _record(options, attempt, reply)
-            if not reply.truncated:
-                await _listen(options, attempt, exchange, reply)
-        finally:
-            attempt.facts["ignored_replies"] = float(exchange.ignored)
-            attempt.facts["duplicate_replies"] = float(exchange.duplicates)
-    return reply
+            reply = self._udp.first()
+            attempt.phases["request"] = self._udp.request_seconds
+            _record(self._options, attempt, reply)
+            if not reply.truncated and (seconds := self._window()) > 0:
+                self._listening_since = time.perf_counter()
+                self._udp.listen(seconds, self._heard)
+                return
+        except Exception as error:
+            self._end(None, error)
+        else:
+            self._end(reply, None)
 
+    def _window(self) -> float:
+        """How many seconds to listen for a second answer. If the timeout cuts it short, then to the next beat, so that
+        those who listen can stop together.
+        """
+        window = self._options.injection_window
+        left = self._attempt.remaining_seconds() - MARGIN_SECONDS
+        return window if window <= left else left - left % TOGETHER_SECONDS
 
-async def _listen(options: DnsOptions, attempt: Attempt, exchange: UdpExchange, reply: Reply) -> None:
-    seconds = min(options.injection_window, attempt.remaining_seconds() - MARGIN_SECONDS)
-    if seconds <= 0:
-        return
-    started = time.perf_counter()
-    rival = await exchange.rival(seconds)
-    attempt.listened_seconds += time.perf_counter() - started
-    if rival is not None:
-        detail = f"first {_summary(reply)}, then {_summary(rival)}"
-        attempt.fail(Failure.INJECTED, detail, Operation.VALIDATE)
+    def _heard(self) -> None:
+        try:
+            self._attempt.listened_seconds += time.perf_counter() - self._listening_since
+            reply, second = self._udp.first(), self._udp.second
+            if second is not None:
+                detail = f"first {_summary(reply)}, then {_summary(second)}"
+                self._attempt.fail(Failure.INJECTED, detail, Operation.VALIDATE)
+        except Exception as error:
+            self._end(None, error)
+        else:
+            self._end(reply, None)
+
+    def _end(self, reply: Reply | None, error: Exception | None) -> None:
+        self.close()
+        self._told(reply, error)
+
+    def _record_strays(self) -> None:
+        self._attempt.facts["ignored_replies"] = float(self._udp.ignored)
+        self._attempt.facts["duplicate_replies"] = float(self._udp.duplicates)
 
 
 async def _over_tcp_instead(options: DnsOptions, attempt: Attempt, address: str, port: int) -> Reply:
@@ -148,6 +274,7 @@ def _record(options: DnsOptions, attempt: Attempt, reply: Reply) -> None:
 
 def _judge(options: DnsOptions, attempt: Attempt, reply: Reply) -> None:
     """Raise ProbeFailure if the answer is not the expected one."""
+    attempt.operation = Operation.VALIDATE
     expect = options.expect
     if reply.rcode not in expect.rcodes:
         failure = failure_of_rcode(reply.rcode) if options.server is None else None
@@ -200,5 +327,6 @@ KIND = Kind(
     packets=lambda options: 1,
     holds_descriptor=True,
     times_itself=times_itself,
+    direct=direct,
     from_url=from_url,
 )

@@ -15,7 +15,7 @@ import dns.rrset
 from prober.contract import Attempt, Io, ProbeFailure, Resolver
 from prober.probes.dns import KIND
 from prober.probes.dns_options import DnsOptions
-from tests.fakes import NoPinger, NoResolver
+from tests.fakes import NoPinger, NoResolver, probe_as_runner
 from tests.leaks import assert_no_leaks
 
 Said = bytes | tuple[float, bytes]
@@ -133,7 +133,7 @@ async def probe_dns(timeout: float = 0.5, resolver: Resolver | None = None, **op
     async with assert_no_leaks():
         try:
             async with asyncio.timeout(None if KIND.times_itself(checked) else timeout):
-                await KIND.probe(checked, attempt, io_with(resolver))
+                await probe_as_runner(KIND, checked, attempt, io_with(resolver))
         except ProbeFailure as failure:
             return Outcome(attempt, (failure.operation.value, failure.failure.value), failure.detail)
         except TimeoutError:  # as the runner words it

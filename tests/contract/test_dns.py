@@ -8,8 +8,10 @@ import resource
 import socket
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 import dns.flags
 import dns.message
@@ -19,7 +21,7 @@ import trustme
 from dns.rdatatype import RdataType
 from pydantic import ValidationError
 
-from prober.contract import Attempt, Family, ProbeFailure
+from prober.contract import Attempt, Family, Io, ProbeFailure
 from prober.net.dns_message import Question
 from prober.net.icmp_socket import SO_TIMESTAMPNS
 from prober.net.query import UdpExchange
@@ -27,6 +29,7 @@ from prober.probes.dns import KIND, probe
 from prober.probes.dns_options import DnsOptions, from_url
 from tests import servers
 from tests.contract.odd_dns import Make, Respond, Said, always, answer, io_with, odd_server, probe_dns, silent
+from tests.fakes import probe_as_runner
 from tests.lab import Namespace, Routed, free_port
 from tests.leaks import assert_no_leaks
 
@@ -476,7 +479,10 @@ async def test_an_icmp_error_after_the_answer_changes_nothing(routed: Routed) ->
             await task
             sock.close()
             exchange._sock.send(b"x")  # nobody is there any more
-            assert await exchange.rival(0.1) is None
+            over = asyncio.Event()
+            exchange.listen(0.1, over.set)
+            await over.wait()
+            assert exchange.second is None
 
 
 # -- time --------------------------------------------------------------------------------------------------------------
@@ -515,6 +521,9 @@ async def test_a_clock_step_makes_no_latency() -> None:
 # -- cancelled ---------------------------------------------------------------------------------------------------------
 
 
+Probe: TypeAlias = Callable[[DnsOptions, Attempt, Io], Coroutine[None, None, None]]
+
+
 class _Hangs:
     """A resolver that does not come back."""
 
@@ -526,6 +535,7 @@ class _Hangs:
         raise AssertionError
 
 
+@pytest.mark.parametrize("make", [KIND.probe, partial(probe_as_runner, KIND)])
 @pytest.mark.parametrize(
     ("operation", "options"),
     [
@@ -537,7 +547,7 @@ class _Hangs:
         ("receive", {"query": "truncated.example.test"}),
     ],
 )
-async def test_cancelled(operation: str, options: dict[str, object]) -> None:
+async def test_cancelled(operation: str, options: dict[str, object], make: Probe) -> None:
     def udp(query: dns.message.Message) -> list[Said]:
         first = str(query.question[0].name).partition(".")[0]
         if first == "listen":
@@ -548,7 +558,7 @@ async def test_cancelled(operation: str, options: dict[str, object]) -> None:
         checked = DnsOptions.model_validate({"query": "www.example.test", "server": odd.at, **options})
         attempt = Attempt(20.0)
         async with assert_no_leaks():
-            task = asyncio.create_task(probe(checked, attempt, io_with(_Hangs())))
+            task: asyncio.Task[None] = asyncio.create_task(make(checked, attempt, io_with(_Hangs())))
             for _ in range(100):
                 await asyncio.sleep(0.05)
                 if attempt.operation == operation:

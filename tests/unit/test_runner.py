@@ -52,7 +52,8 @@ def fake_direct(options: FakeOptions, _io: Io) -> Direct | None:
             attempt.fail(Failure.REFUSED, operation=Operation.CONNECT)
         if options.mood == "defect":
             raise ZeroDivisionError(options.host)
-        timer = asyncio.get_running_loop().call_later(options.seconds, done, None)
+        defect = ZeroDivisionError(options.host) if options.mood == "late defect" else None
+        timer = asyncio.get_running_loop().call_later(options.seconds, done, defect)
         return timer.cancel
 
     return begin
@@ -130,17 +131,18 @@ def bench(
     return made
 
 
-@pytest.mark.parametrize("mood", ["fine", "task", "refused", "defect"])
+@pytest.mark.parametrize("mood", ["fine", "task", "refused", "defect", "late defect"])
 def test_a_probe_without_a_task_is_seen_like_any_other(mood: str) -> None:
     async def scenario(loop: VirtualLoop, clock: VirtualClock) -> None:
         made = bench(loop, clock, [check("t", kind="direct", mood=mood, seconds=0.5)], concurrency=1)
         await asyncio.sleep(30)
-        failures = {"refused": Failure.REFUSED, "defect": Failure.INTERNAL_ERROR}
+        defect = mood in ("defect", "late defect")
+        failures = {"refused": Failure.REFUSED, mood if defect else "": Failure.INTERNAL_ERROR}
         assert {(one.success, one.failure) for one in made.seen} == {(mood in ("fine", "task"), failures.get(mood))}
         assert len(made.seen) >= 3
         assert made.runner.figures.in_flight == 0
         assert made.runner.figures.skipped["previous_round_running"] == 0
-        assert made.runner.figures.exceptions["direct"] == (len(made.seen) if mood == "defect" else 0)
+        assert made.runner.figures.exceptions["direct"] == (len(made.seen) if defect else 0)
         await made.runner.stop()
 
     on_virtual_time(scenario)
