@@ -297,15 +297,11 @@ class Judge:
                 freed = {key for key in self._held if self.watch.leaves[key][0].entity in entities}
                 self._held -= freed
                 self._dirty |= freed
-            for key in opened:
-                self._changed.add(key)
-                # what has failed beside it may be enough now
-                entity = self.watch.leaves[key][0].entity
-                self._dirty.update(
-                    other
-                    for other, detector in self._active.items()
-                    if not detector.down and self.watch.leaves[other][0].entity == entity
-                )
+            self._changed.update(opened)
+            for entity in {self.watch.leaves[key][0].entity for key in opened}:
+                # what has failed beside them may be enough now
+                beside = self.watch.parts[entity].detectors.items()
+                self._dirty.update(key for key, one in beside if not one.down and key in self._active)
             for key in dirty:
                 self._ask(key, now, requests)
             self._summary.clear()
