@@ -36,12 +36,16 @@ from prober.judge.records import (
     StateChanged,
 )
 from prober.judge.watch import Watch
-from prober.ledger import Ledger
+from prober.ledger import Encoded, Ledger
 from prober.model import Check, Entity, Observation, Reference
 
 log = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS: Final = 5.0
+BEAT_SLICE: Final = 100
+BEAT_OUTAGES: Final = 2_500
+"""A heartbeat tells how far up to so many open outages are certain, a slice in each turn of the loop; of more, the next
+ones follow with the next heartbeat."""
 SNAPSHOT_SECONDS: Final = 10.0
 SNAPSHOT_VERSION: Final = 1
 """To be raised when the shape of a snapshot changes: one of another shape is no use."""
@@ -104,6 +108,7 @@ class Judging:
         self._running = False
         self._slices: list[list[str]] = []  # of the snapshot that is being made
         self._prepared: dict[str, Any] = {}
+        self._untold: list[tuple[str, str]] = []  # open outages that a heartbeat has not told of yet
         self._looked_at = clock.now()
         self.on_defect: Callable[[str, Exception], None] = _raise
         """What to do with a defect that was caught; the app counts and logs it."""
@@ -313,7 +318,16 @@ class Judging:
 
     def _beat(self) -> None:
         self._again(HEARTBEAT_SECONDS, self._beat)
-        self.write_heartbeat()
+        if not self._untold:
+            self._untold = self.judge.places_down()[::-1]
+        self._tell(BEAT_OUTAGES)
+
+    def _tell(self, left: int) -> None:
+        places = self._untold[: -BEAT_SLICE - 1 : -1]
+        del self._untold[-BEAT_SLICE:]
+        self.ledger.heartbeat(self._clock.now(), self._clock.utc(), self.judge.ongoing(places))
+        if self._untold and left > BEAT_SLICE:
+            self._again(SLICE_SECONDS, self._tell, left - BEAT_SLICE)
 
     def _snapshot(self) -> None:
         """Make a snapshot, a slice in each turn of the loop: thousands of checks would hold it for too long."""
@@ -329,7 +343,10 @@ class Judging:
 
     def _slice(self) -> None:
         if self._slices:
-            self._prepared |= self.judge.prepare_snapshot(self._slices.pop(), history=self._with_history)
+            parts = self.judge.prepare_snapshot(self._slices.pop(), history=self._with_history)
+            # Here and not by the ledger's thread: whoever computes in a thread gets the interpreter at each of the
+            # loop's system calls, and keeps it for 5 ms then.
+            self._prepared |= {key: Encoded.of(part) for key, part in parts.items()}
             self._again(SLICE_SECONDS, self._slice)
             return
         prepared, self._prepared = self._prepared, {}
@@ -340,8 +357,9 @@ class Judging:
             self.ledger.prune_soon(self._clock.utc() - self._retention_seconds)
         self._again(PRUNE_SECONDS, self._prune)
 
-    def _again(self, seconds: float, callback: Callable[[], None]) -> None:
-        self._beats[callback.__name__] = self._clock.call_at(self._clock.now() + seconds, callback)
+    def _again(self, seconds: float, callback: Callable[..., None], *arguments: object) -> None:
+        call = partial(callback, *arguments)
+        self._beats[callback.__name__] = self._clock.call_at(self._clock.now() + seconds, call)
 
     def write_heartbeat(self) -> None:
         """A sign of life, with how far the open outages are certain by now."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from ipaddress import ip_address
-from typing import Final
+from typing import Final, cast
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
@@ -180,8 +180,8 @@ def _fact_family(spec: FactSpec) -> CheckFamily:
     if name is None:
 
         def values(states: Sequence[CheckState]) -> Values:
-            found = [None if (last := s.last) is None else last.facts.get(key) for s in states]
-            return [None if value is None else float(value) for value in found]
+            # a fact without a label is a number: a probe sees to that, for this is done for every check at each scrape
+            return cast(Values, [None if (last := s.last) is None else last.facts.get(key) for s in states])
 
         return Family(spec.metric, "gauge", spec.help, (Column("", values),))
 

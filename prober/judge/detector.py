@@ -8,6 +8,7 @@ sent later than a failure takes that failure away: the order of arrival does not
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from hashlib import blake2b
 from math import ceil, floor, inf
 from typing import Any, Final
 
@@ -134,9 +135,10 @@ class Detector:
 
     @property
     def asks(self) -> str:
-        """What is asked of whom: a check that asks something else under the same name is another check."""
-        if self._asks is None:  # once: every snapshot has it, and writing it out takes longer than all else of one
-            self._asks = f"{self.check.kind} {self.check.options!r}"
+        """What is asked of whom, as a hash: a check that asks something else under the same name is another check."""
+        if self._asks is None:  # once: every snapshot has it, and to write the options out takes longer than the rest
+            text = f"{self.check.kind} {self.check.options!r}"
+            self._asks = blake2b(text.encode(), digest_size=12).hexdigest()
         return self._asks
 
     def asks_the_same(self, other: Check) -> bool:
@@ -319,6 +321,10 @@ class Detector:
         return max(now, self.regular_at + step * slowest)
 
     # snapshots
+
+    def is_calm(self) -> bool:
+        """Neither down, nor in trouble, nor with something left to learn."""
+        return not (self.down or self.run is not None or self.lessons)
 
     def snapshot(self, history: bool) -> dict[str, Any]:
         """Plain values that `restore` takes; the history of loss is the bulk, and changes slowly."""

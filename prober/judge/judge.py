@@ -294,9 +294,10 @@ class Judge:
             self._summary.clear()
             if self._held:
                 entities = {self.watch.leaves[key][0].entity for key in dirty if self._is_calm(key)}
-                freed = {key for key in self._held if self.watch.leaves[key][0].entity in entities}
-                self._held -= freed
-                self._dirty |= freed
+                if entities:
+                    freed = {key for key in self._held if self.watch.leaves[key][0].entity in entities}
+                    self._held -= freed
+                    self._dirty |= freed
             self._changed.update(opened)
             for entity in {self.watch.leaves[key][0].entity for key in opened}:
                 # what has failed beside them may be enough now
@@ -603,9 +604,17 @@ class Judge:
             if node.scope is not None
         ]
 
-    def ongoing(self) -> list[Outage]:
-        """Every open outage as it stands now, in UTC."""
-        return [self._book.current(node, self.utc_offset) for node in self._book.ongoing]
+    def ongoing(self, places: Iterable[tuple[str, str]] | None = None) -> list[Outage]:
+        """Every open outage as it stands now, in UTC; or those of `places` (scope and name) that are open."""
+        book = self._book
+        if places is None:
+            return [book.current(node, self.utc_offset) for node in book.ongoing]
+        nodes = (self.watch.scopes.get(place) for place in places)
+        return [book.current(node, self.utc_offset) for node in nodes if node is not None and node in book.ongoing]
+
+    def places_down(self) -> list[tuple[str, str]]:
+        """Scope and name of all that has an open outage."""
+        return [(outage.scope, outage.name) for outage in self._book.ongoing.values()]
 
     def detector(self, key: str) -> Detector | None:
         """The state of one check, to be read only."""
@@ -626,21 +635,17 @@ class Judge:
     # snapshots
 
     def prepare_snapshot(self, keys: Iterable[str], *, history: bool = True) -> dict[str, Any]:
-        """The part of a snapshot that is about these checks, so that a large one can be made bit by bit."""
+        """What a snapshot says of those of these checks that are calm, so that a large one can be made bit by bit."""
         found = {key: self.watch.detectors.get(key) for key in keys}
-        return {key: one.snapshot(history) for key, one in found.items() if one is not None}
+        return {key: one.snapshot(history) for key, one in found.items() if one is not None and one.is_calm()}
 
     def snapshot(self, *, history: bool = True, prepared: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """All state as plain JSON-able values. Without `history` it is small; take it with history now and then.
 
-        Of `prepared` parts, those of checks that were or are in trouble are made anew: together with the records they
-        must be of one moment. For the others a moment earlier is as good.
+        Parts that were `prepared` are taken as they are, but for checks that are in trouble by now: together with the
+        records they must be of one moment. For the others a moment earlier is as good.
         """
-        calm = {
-            key: state
-            for key, state in (prepared or {}).items()
-            if key not in self._active and not (state["down"] or "run" in state or state["lessons"])
-        }
+        calm = {key: state for key, state in (prepared or {}).items() if key not in self._active}
         return {
             "utc_offset": self.utc_offset,
             "watch": self.watch.snapshot(history, calm),

@@ -7,7 +7,8 @@ country is not judged by a single known network of several.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import cached_property
 from math import inf
 from typing import Literal
 
@@ -128,12 +129,23 @@ class Node:
             counts["unknown" if child.value is None else "up" if child.value else "down"] += 1
         return counts
 
-    def leaves(self) -> Iterator[Detector]:
+    def leaves(self) -> list[Detector]:
         """Every check below that counts, once per path."""
+        found: list[Detector] = []
+        self._gather(found)
+        return found
+
+    def _gather(self, found: list[Detector]) -> None:
+        # The judge's innermost loop when thousands are down at once: no generators, and no property where a flag tells.
         if self.leaf is not None:
-            yield self.leaf
-        for child in self.members():
-            yield from child.leaves()
+            found.append(self.leaf)
+        elif self.frozen:
+            for child in self.frozen:
+                child._gather(found)
+        else:
+            for child in self.children:
+                if child.counted or child.counts:
+                    child._gather(found)
 
     # bounds
 
@@ -184,20 +196,22 @@ class Node:
 class Summary:
     """What the checks of a scope say together, for deciding how much proof each of them needs."""
 
-    __slots__ = ("answered", "certain", "leader")
-
     def __init__(self, node: Node) -> None:
+        self._leaves = node.leaves()
         self.answered = -inf  # the newest answer of any
         self.certain = -inf  # since then some check of it was certainly down
-        self.leader: Detector | None = None  # of those that may be down, the one with the most failures
-        best = (0, "")
-        for leaf in node.leaves():
-            if leaf.last_ok is not None and leaf.last_ok > self.answered:
-                self.answered = leaf.last_ok
-            if leaf.down:
-                self.certain = max(self.certain, leaf.start[1])
-            elif leaf.run is not None and (-leaf.potential(), leaf.key) < best:
-                best, self.leader = (-leaf.potential(), leaf.key), leaf
+        for leaf in self._leaves:
+            last_ok = leaf.last_ok
+            if last_ok is not None and last_ok > self.answered:
+                self.answered = last_ok
+            if leaf.down and leaf.start[1] > self.certain:
+                self.certain = leaf.start[1]
+
+    @cached_property
+    def leader(self) -> Detector | None:
+        """Of those that may be down, the one with the most failures."""
+        near = [leaf for leaf in self._leaves if leaf.run is not None and not leaf.down and leaf.potential()]
+        return min(near, key=lambda leaf: (-leaf.potential(), leaf.key), default=None)
 
 
 def leaf_end(leaf: Detector) -> tuple[float, float]:

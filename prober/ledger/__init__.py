@@ -1,6 +1,6 @@
 """The ledger: what happened, on the disk before anything shows it, and there again after a restart."""
 
-from prober.ledger.batch import Heartbeat
+from prober.ledger.batch import Encoded, Heartbeat
 from prober.ledger.files import FILE_NAME, LedgerError
 from prober.ledger.ledger import Ledger
 from prober.ledger.notes import BadNote, Note, make_note
@@ -12,6 +12,7 @@ __all__ = [
     "FILE_NAME",
     "Absence",
     "BadNote",
+    "Encoded",
     "Heartbeat",
     "Ledger",
     "LedgerError",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import sqlite3
+import time
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -18,7 +18,8 @@ from prober.ledger.notes import Note
 from prober.ledger.schema import GAP_COLUMNS, OUTAGE_COLUMNS, gap_row, outage_row, upsert
 from prober.ledger.totals import Counted, Key, ScopeState
 
-_PIECE_CHARACTERS: Final = 8_192
+_PIECE_CHARACTERS: Final = 16_384
+_PIECE_PAUSE_SECONDS: Final = 0.001
 _PART_OUTAGES: Final = 2_000
 """So many at once: the event loop has to take in what was written, and must not stand still over it."""
 
@@ -79,11 +80,27 @@ class Snapshot:
         return self._bytes
 
 
+class Encoded(str):
+    """A part of a snapshot that is JSON already."""
+
+    @classmethod
+    def of(cls, value: object) -> Encoded:
+        """Raises TypeError or ValueError if it holds something else than JSON can."""
+        return cls(_json(value))
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
 def _deflated(state: Mapping[str, Any]) -> Iterator[bytes]:
     deflate = zlib.compressobj(1)
     for text in _pieces(state):
         yield deflate.compress(text.encode("utf-8", "surrogatepass"))
-        os.sched_yield()  # let the event loop run: the encoder holds the interpreter for as long as it is at it
+        if len(text) >= _PIECE_CHARACTERS:
+            # Let the event loop run: whoever computes in a thread gets the interpreter back at each of the loop's
+            # system calls, and keeps it for 5 ms then. Only sleep gives it away.
+            time.sleep(_PIECE_PAUSE_SECONDS)
     yield deflate.flush()
 
 
@@ -102,8 +119,11 @@ def _pieces(state: object) -> Iterator[str]:
 
 
 def _parts(value: object, depth: int) -> Iterator[str]:
+    if isinstance(value, Encoded):
+        yield value
+        return
     if depth == 0 or not isinstance(value, Mapping | list):
-        yield json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        yield _json(value)
         return
     comma = ""
     if isinstance(value, list):

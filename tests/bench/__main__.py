@@ -85,7 +85,7 @@ def measure(parts: Sequence[str], rounds: int, quick: bool, say: Progress) -> Re
 def _part(part: str, rounds: int, quick: bool, results: Results, say: Progress) -> None:
     if part == "cost":
         seconds = 2.0 if quick else 8.0
-        counts = dict.fromkeys(cost.KINDS, 100 if quick else 200) | {"icmp": 200 if quick else 1_000}
+        counts = dict.fromkeys(cost.KINDS, 100 if quick else 400) | {"icmp": 200 if quick else 1_000}
         for number in range(rounds):
             results.rounds.append(
                 cost.one_round(seconds, counts, results.skipped, number % 2 == 1, lambda text: say(text))
