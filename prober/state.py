@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
@@ -11,6 +10,7 @@ from prober.model import Check, Entity, Observation, Target
 
 LOSS_WINDOW: Final = 60
 """Regular probes over which the loss ratio is taken."""
+_RECENT: Final = (1 << LOSS_WINDOW) - 1
 
 CERTIFICATE_EXPIRY: Final = "cert_earliest_expiry"
 """The fact (Unix seconds) that is held while a probe fails: an expired certificate still has its date."""
@@ -19,7 +19,7 @@ CERTIFICATE_EXPIRY: Final = "cert_earliest_expiry"
 class CheckState:
     """What is known of one check."""
 
-    __slots__ = ("certificate_expiry", "check", "entity", "failures", "last", "probes", "recent", "target")
+    __slots__ = ("certificate_expiry", "check", "entity", "failures", "last", "probes", "recent", "rounds", "target")
 
     def __init__(self, entity: Entity, target: Target, check: Check) -> None:
         self.entity = entity
@@ -28,7 +28,8 @@ class CheckState:
         self.last: Observation | None = None
         self.probes = 0
         self.failures: dict[tuple[Operation, Failure], int] = {}
-        self.recent: deque[bool] = deque(maxlen=LOSS_WINDOW)
+        self.recent = 0  # regular probes: a bit each, the newest lowest, set where it failed
+        self.rounds = 0  # how many of them there are, up to LOSS_WINDOW
         self.certificate_expiry: float | None = None
 
     def observe(self, observation: Observation) -> None:
@@ -36,7 +37,9 @@ class CheckState:
         self.last = observation
         self.probes += 1
         if observation.reason == "regular":
-            self.recent.append(observation.success)
+            self.recent = (self.recent << 1 | (not observation.success)) & _RECENT
+            if self.rounds < LOSS_WINDOW:
+                self.rounds += 1
         if observation.operation is not None and observation.failure is not None:
             cause = observation.operation, observation.failure
             self.failures[cause] = self.failures.get(cause, 0) + 1
@@ -48,7 +51,7 @@ class CheckState:
     @property
     def loss_ratio(self) -> float | None:
         """Share of the recent regular probes that failed; None before the first."""
-        return self.recent.count(False) / len(self.recent) if self.recent else None
+        return self.recent.bit_count() / self.rounds if self.rounds else None
 
 
 class Prepared(NamedTuple):
@@ -71,7 +74,7 @@ class State:
         self.entities = tuple(entities)
         prepared = prepared or self.prepared(self.entities)
         for fresh, old in prepared.continued:
-            for name in ("last", "probes", "failures", "recent", "certificate_expiry"):
+            for name in ("last", "probes", "failures", "recent", "rounds", "certificate_expiry"):
                 setattr(fresh, name, getattr(old, name))
         self._checks = prepared.checks
 
