@@ -171,8 +171,9 @@ class Agent:
             gc.enable()
             # A collection walks through what was made lately, at some microseconds each, and finds next to nothing:
             # nearly all is dropped by its count. So the young generations are kept small, to hold the loop for a few
-            # milliseconds only; one through the state of all checks, a third of a second, once in hours is enough.
-            gc.set_threshold(500, 5, 10_000)
+            # milliseconds only; one through the state of all checks, a third of a second, once in half an hour is
+            # enough. Probes therefore leave no cycles behind (tests/contract/test_garbage.py).
+            gc.set_threshold(500, 5, 2_000)
             meter.start()
             stack.callback(meter.stop)
             stack.push_async_callback(judging.stop)

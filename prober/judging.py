@@ -47,7 +47,7 @@ BEAT_OUTAGES: Final = 2_500
 """A heartbeat tells how far up to so many open outages are certain, a slice in each turn of the loop; of more, the next
 ones follow with the next heartbeat."""
 SNAPSHOT_SECONDS: Final = 10.0
-SNAPSHOT_VERSION: Final = 1
+SNAPSHOT_VERSION: Final = 2
 """To be raised when the shape of a snapshot changes: one of another shape is no use."""
 SNAPSHOT_CHECKS: Final = 2_000
 """Up to so many checks a snapshot is made that often; of more, the less often, down to a sixth."""
@@ -92,14 +92,16 @@ class Judging:
         self.ledger = ledger
         self._retention_seconds = retention_seconds
         references = tuple(references)
-        self.judge = Judge(
-            entities,
+        self._new_judge = partial(
+            Judge,
+            tuple(entities),
             references,
             settings,
             vantage=vantage,
             utc_offset=clock.utc() - clock.now(),
             named=named_references(references, kinds),
         )
+        self.judge = self._new_judge()
         self._hands: Hands | None = None
         self._early: tuple[Request, ...] = ()  # asked for while restoring, before there were hands
         self._timer: Timer | None = None
@@ -133,7 +135,17 @@ class Judging:
         if snapshot is not None and snapshot.get("version") != SNAPSHOT_VERSION:
             log.warning("the snapshot is of another version of the agent; what was learned is learned anew")
             snapshot = None
-        judge.restore(snapshot, now, ongoing=restored.open_outages, closed=closed)
+        try:
+            judge.restore(snapshot, now, ongoing=restored.open_outages, closed=closed)
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            if snapshot is None:
+                raise
+            # It costs what was learned, and never the start: the records are in the ledger.
+            why = f"{type(error).__name__}: {error}"
+            log.warning("the snapshot cannot be read; what was learned is learned anew", extra={"error": why})
+            judge = self.judge = self._new_judge()
+            judge.utc_offset -= step
+            judge.restore(None, now, ongoing=restored.open_outages, closed=closed)
         events: list[Event] = self._settle_gaps(restored.open_gaps, absence.begin - step if absence else None)
         if abs(step) > 0.5:
             judge.clock_step(now, step)
@@ -318,6 +330,8 @@ class Judging:
 
     def _beat(self) -> None:
         self._again(HEARTBEAT_SECONDS, self._beat)
+        if (told := self._beats.get(self._tell.__name__)) is not None:
+            told.cancel()  # a loop that stood still may not be through with the last heartbeat
         if not self._untold:
             self._untold = self.judge.places_down()[::-1]
         self._tell(BEAT_OUTAGES)

@@ -434,13 +434,17 @@ class Runner:
         if round_.entry.kind.holds_descriptor:  # echo requests are timed by the kernel
             round_.stalled_before = self._meter.total_seconds
         try:
-            round_.give_up = begin(attempt, partial(self._landed, round_, attempt))
+            give_up = begin(attempt, partial(self._landed, round_, attempt))
         except Exception as error:
             self._landed(round_, attempt, error)
+        else:
+            if round_ in self._taskless:
+                round_.give_up = give_up
 
     def _landed(self, round_: _Round, attempt: Attempt, error: Exception | None) -> None:
         if round_ in self._taskless:
             self._taskless.discard(round_)
+            round_.give_up = None  # it knows of us, and we of it: nothing is to be left to the garbage collector
             entry, started = round_.entry, round_.started
             if error is None or isinstance(error, ProbeFailure):
                 failed = error
@@ -448,6 +452,8 @@ class Runner:
                 failed = self._internal_error(entry.check, attempt, error)
             stalled = self._meter.total_seconds - round_.stalled_before if entry.kind.holds_descriptor else 0.0
             self._end(round_, started, self._seen(entry.check, round_.reason, started, attempt, failed, stalled))
+            if failed is not None:  # frames and the failure know of each other, too
+                failed.__traceback__ = failed.__context__ = failed.__cause__ = None
 
     def _begin(self, round_: _Round, started: float) -> None:
         """Tell that a probe begins."""
@@ -548,6 +554,8 @@ class Runner:
             failed = failure
         except Exception as error:  # a probe's defect never stops the agent
             failed = self._internal_error(check, attempt, error)
+        if failed is not None:
+            failed.__traceback__ = None  # as in `_landed`
         return self._seen(check, reason, started, attempt, failed, self._meter.total_seconds - stalled_before)
 
     def _internal_error(self, check: Check, attempt: Attempt, error: Exception) -> ProbeFailure:

@@ -20,6 +20,8 @@ from prober.ledger.totals import Counted, Key, ScopeState
 
 _PIECE_CHARACTERS: Final = 16_384
 _PIECE_PAUSE_SECONDS: Final = 0.001
+_PARTS_DEPTH: Final = 3
+"""A state has parts, these have sections, and these have what may be `Encoded` already."""
 _PART_OUTAGES: Final = 2_000
 """So many at once: the event loop has to take in what was written, and must not stand still over it."""
 
@@ -108,7 +110,7 @@ def _pieces(state: object) -> Iterator[str]:
     """JSON in pieces of about _PIECE_CHARACTERS, each the work of a millisecond or less."""
     parts: list[str] = []
     size = 0
-    for part in _parts(state, depth=2):
+    for part in _parts(state, depth=_PARTS_DEPTH):
         parts.append(part)
         size += len(part)
         if size >= _PIECE_CHARACTERS:
@@ -123,6 +125,8 @@ def _parts(value: object, depth: int) -> Iterator[str]:
         yield value
         return
     if depth == 0 or not isinstance(value, Mapping | list):
+        if isinstance(value, Mapping) and any(isinstance(member, Encoded) for member in value.values()):
+            raise TypeError("what is encoded already lies too deep")
         yield _json(value)
         return
     comma = ""

@@ -284,10 +284,13 @@ class Dialling:
         self._attempt.operation = Operation.CONNECT
         try:
             self._connection.begin(self._address, self._port)
+            self._connection.wait(WRITE, self._known)
+        except OSError as error:
+            self._connection.close()
+            raise ProbeFailure(Operation.CONNECT, failure_of_oserror(error, local=True), str(error)) from None
         except BaseException:
             self._connection.close()
             raise
-        self._connection.wait(WRITE, self._known)
         self._alarm = of_loop().after(self._attempt.timeout_seconds, self._expire)
 
     def give_up(self) -> None:
@@ -298,15 +301,15 @@ class Dialling:
             self._connection.close()
 
     def _known(self) -> None:
-        failed: ProbeFailure | None = None
+        failed: Exception | None = None
         try:
             self._connection.established(self._port)
             self._attempt.phases["connect"] = time.perf_counter() - self._started
             self._connection.read_tcp_info()
-        except ProbeFailure as failure:
-            failed = failure
         except OSError as error:
             failed = ProbeFailure(Operation.CONNECT, failure_of_oserror(error, local=False), str(error))
+        except Exception as error:  # the probe's failure, or a defect of ours: the runner tells them apart
+            failed = error
         self.give_up()
         self._done(failed)
 

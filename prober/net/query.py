@@ -42,6 +42,7 @@ class UdpExchange:
 
     __slots__ = (
         "_alarm",
+        "_defect",
         "_expired",
         "_failure",
         "_ident",
@@ -74,6 +75,7 @@ class UdpExchange:
         self.second: Reply | None = None
         """What contradicts the first answer."""
         self._failure: ProbeFailure | None = None
+        self._defect: Exception | None = None
         self._malformed: str | None = None
         self._expired = False
         self._silence_ends = True
@@ -122,8 +124,10 @@ class UdpExchange:
     def first(self) -> Reply:
         """The first answer; `request_seconds` tells how long it took.
 
-        Raises ProbeFailure: TIMEOUT, MALFORMED if only garbage came, or what an ICMP error said.
+        Raises ProbeFailure: TIMEOUT, MALFORMED if only garbage came, or what an ICMP error said; and what is a defect.
         """
+        if self._defect is not None:
+            raise self._defect
         if self._reply is not None:
             return self._reply
         if self._failure is not None:
@@ -176,7 +180,11 @@ class UdpExchange:
             except OSError as error:
                 self._refused(error)
                 return
-            if self._take(wire, ancillary):
+            try:
+                wanted = self._take(wire, ancillary)
+            except Exception as error:  # a defect of ours is no silence of the server's
+                self._defect, wanted = error, True
+            if wanted:
                 self._wake()
                 return
 

@@ -78,11 +78,6 @@ class _Queue:
             self._timer = None
             self._arm()
 
-    def stop(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
 
 class _Watch:
     """Who is told of a descriptor."""
@@ -106,7 +101,10 @@ class Readiness:
         self._idle: asyncio.TimerHandle | None = None
 
     def watch(self, descriptor: int, events: int, ready: Callable[[], None]) -> None:
-        """Call `ready` when the descriptor is: again and again, or with ONCE once. Errors make it ready, too."""
+        """Call `ready` when the descriptor is: again and again, or with ONCE once. Errors make it ready, too.
+
+        Raises OSError if the kernel watches no more.
+        """
         epoll = self._epoll or self._open()
         self._serial += 1
         known = descriptor in self._watched
@@ -121,6 +119,9 @@ class Readiness:
             epoll.register(descriptor, events)
         except FileExistsError:
             epoll.modify(descriptor, events)
+        except BaseException:  # the kernel's list may be full
+            self.forget(descriptor)
+            raise
 
     def forget(self, descriptor: int) -> None:
         """No more of it. The caller closes the descriptor at once, and with that it is gone from the kernel's list."""
@@ -136,25 +137,12 @@ class Readiness:
         key = seconds, slack
         queue = self._queues.get(key)
         if queue is None:
-            queue = _Queue(self._loop, slack, partial(self._queue_over, key))
-            if len(self._queues) < QUEUES_MAX:  # else it stands alone
+            registered = len(self._queues) < QUEUES_MAX  # else it stands alone
+            queue = _Queue(self._loop, slack, partial(self._queue_over, key) if registered else _nothing)
+            if registered:
                 self._queues[key] = queue
         queue.add(alarm)
         return alarm
-
-    def close(self) -> None:
-        """Whoever still waits waits in vain."""
-        if self._idle is not None:
-            self._idle.cancel()
-            self._idle = None
-        for queue in self._queues.values():
-            queue.stop()
-        self._queues.clear()
-        self._watched.clear()
-        if self._epoll is not None:
-            self._loop.remove_reader(self._epoll.fileno())
-            self._epoll.close()
-            self._epoll = None
 
     def close_idle(self) -> None:
         """Leave nothing open, if nobody waits."""
@@ -187,6 +175,10 @@ class Readiness:
                     watch.ready()
                 except Exception as error:  # as the loop does it: the others have their turn
                     self._loop.call_exception_handler({"message": "defect of a probe", "exception": error})
+
+
+def _nothing() -> None:
+    """A queue of which nobody knows is over."""
 
 
 _latest: Readiness | None = None

@@ -128,6 +128,8 @@ async def _over_udp(options: DnsOptions, attempt: Attempt, address: str, port: i
     answered: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
 
     def told(reply: Reply | None, error: Exception | None) -> None:
+        if answered.done():
+            return  # the runner's deadline was there first, in the same turn of the loop
         if reply is not None:
             answered.set_result(reply)
         elif error is not None:
@@ -217,11 +219,16 @@ class _Exchange:
 
     def _end(self, reply: Reply | None, error: Exception | None) -> None:
         self.close()
-        self._told(reply, error)
+        told, self._told = self._told, _nobody
+        told(reply, error)
 
     def _record_strays(self) -> None:
         self._attempt.facts["ignored_replies"] = float(self._udp.ignored)
         self._attempt.facts["duplicate_replies"] = float(self._udp.duplicates)
+
+
+def _nobody(_reply: Reply | None, _error: Exception | None) -> None:
+    """Whoever was told refers to the exchange; without this only the garbage collector would part them."""
 
 
 async def _over_tcp_instead(options: DnsOptions, attempt: Attempt, address: str, port: int) -> Reply:

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
 
+from prober.contract import Attempt, Io, ProbeFailure
+from prober.failures import Side, side_of
+from prober.net import readiness
+from prober.net.dial import Connection
 from prober.net.readiness import ONCE, READ, WRITE, Readiness, of_loop
-from tests.fakes import on_virtual_time
+from prober.probes.tcp import KIND, TcpOptions
+from tests.fakes import NoPinger, NoResolver, on_virtual_time, probe_as_runner
 from tests.leaks import assert_no_leaks
 
 
@@ -206,3 +214,33 @@ async def test_nothing_is_left_open_when_idle(
     readiness.watch(ours.fileno(), WRITE | ONCE, told.set)  # and it opens again
     await asyncio.wait_for(told.wait(), 5)
     readiness.forget(ours.fileno())
+
+
+async def test_a_kernel_that_watches_no_more_is_our_own_side_and_costs_no_descriptor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(_self: object, _descriptor: int, _events: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        options = TcpOptions(address=f"127.0.0.1:{server.getsockname()[1]}")
+        of_loop().close_idle()
+        async with assert_no_leaks():
+            monkeypatch.setattr(
+                readiness.Readiness, "_open", lambda _self: SimpleNamespace(register=partial(full, None))
+            )
+            with pytest.raises(ProbeFailure) as caught:
+                await probe_as_runner(KIND, options, Attempt(1.0), Io(NoResolver(), NoPinger(), "test"))
+    assert side_of(caught.value.failure) is Side.OURS
+
+
+async def test_a_defect_in_a_probe_that_waits_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def defect(_self: object) -> None:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(Connection, "read_tcp_info", defect)
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        options = TcpOptions(address=f"127.0.0.1:{server.getsockname()[1]}")
+        async with assert_no_leaks():
+            with pytest.raises(RuntimeError):
+                await probe_as_runner(KIND, options, Attempt(1.0), Io(NoResolver(), NoPinger(), "test"))

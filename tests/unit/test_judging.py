@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
+import pytest
+
+from prober.clock import SystemClock
 from prober.failures import Failure, Operation
 from prober.judge.records import Event, Gap, GapCause, GapClosed, Outage, OutageClosed, OutageOpened, Settings
-from prober.judging import Judging
-from prober.ledger import Absence, Restored
+from prober.judging import SNAPSHOT_VERSION, Judging
+from prober.ledger import Absence, Ledger, Restored
 from prober.model import Check, Entity, Observation, Target
 from prober.probes import PROBES
 from prober.probes.icmp import IcmpOptions
@@ -307,6 +311,75 @@ def test_a_disk_that_cannot_be_written_does_not_keep_the_agent_from_starting() -
         bench = judging(clock, Full())
         await bench.restore()
         assert clock.now() < 10
+        assert word(bench) == "unknown"
+
+    on_virtual_time(scenario)
+
+
+async def test_an_agent_that_was_killed_goes_on_from_its_snapshot(tmp_path: Path) -> None:
+    """A snapshot that was made in slices, read again by the real ledger."""
+    clock = SystemClock()
+
+    async def life(until: Callable[[Judging], object]) -> None:
+        ledger = await Ledger.open(tmp_path, now=clock.now(), utc=clock.utc())
+        try:
+            one = Judging(
+                vantage="here",
+                settings=Settings(),
+                kinds=PROBES,
+                entities=[ENTITY],
+                references=[],
+                clock=clock,
+                ledger=ledger,
+            )
+            await one.restore()
+            until(one)
+            await ledger.append([])  # what was put down before is written
+            one.halt()
+        finally:
+            await ledger.close()
+
+    def see(one: Judging) -> None:
+        (check,) = ENTITY.targets[0].checks
+        at = clock.now()
+        one.sent(check, at, "regular")
+        one.observe(Observation(check, at, clock.utc(), True, 0.01, {}, {}, None, None, "", None, 0.0, "regular"))
+        one.judge.decide(clock.now())
+        one._slices = [[check.key]]
+        one._slice()
+        assert set(one._prepared) == {check.key}
+        one._beats.pop("_slice").cancel()
+        one._slice()
+
+    kept: list[float | None] = []
+
+    def look(one: Judging) -> None:
+        (detector,) = one.judge.watch.detectors.values()
+        kept.append(detector.last_ok)
+
+    await life(see)
+    await life(look)
+    assert kept != [None]
+
+
+@pytest.mark.parametrize(
+    "spoiled",
+    [
+        {"watch": {"checks": {"a": "text"}}},
+        {"watch": {"checks": []}},
+        {"utc_offset": "noon"},
+        {"watch": {"checks": {"a": {}}}},
+    ],
+)
+def test_a_snapshot_that_makes_no_sense_costs_what_was_learned_and_no_start(spoiled: dict[str, Any]) -> None:
+    class Spoiled(Book):
+        def restore(self) -> Restored:
+            kept = {"version": SNAPSHOT_VERSION, "utc_offset": 0.0, "book": {}, "suspects": [], **spoiled}
+            return replace(super().restore(), snapshot=kept, snapshot_at=1_700_000_000.0)
+
+    async def scenario(_loop: VirtualLoop, clock: VirtualClock) -> None:
+        bench = judging(clock, Spoiled())
+        await bench.restore()
         assert word(bench) == "unknown"
 
     on_virtual_time(scenario)
