@@ -20,6 +20,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
+from math import nan
 from pathlib import Path
 from typing import Any, Final
 
@@ -243,16 +244,36 @@ def years_of(names: Collection[str], target_years: float) -> dict[str, float]:
     }
 
 
+def _amount(text: str) -> float:
+    """Raises ArgumentTypeError."""
+    try:
+        amount = float(text)
+    except ValueError:
+        amount = nan
+    if not 0.001 <= amount <= 1000.0:
+        raise argparse.ArgumentTypeError(f"{text} is no number of target-years from 0.001 to 1000")
+    return amount
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0, or 2 for usage."""
     parser = argparse.ArgumentParser(prog="make evaluate", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small worlds, in about a minute, to standard output")
-    parser.add_argument("--target-years", type=float, default=TARGET_YEARS, metavar="N", help="of each world")
+    parser.add_argument(
+        "--target-years", type=_amount, metavar="N", help=f"of each world; {TARGET_YEARS:g} if not given"
+    )
     parser.add_argument("--worlds", nargs="+", choices=list(CASES), default=list(CASES), metavar="WORLD")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep finished pieces there, and go on from them")
     given = parser.parse_args(arguments)
+    if given.quick and given.target_years is not None:
+        parser.error("--quick says how many target-years: leave out one of the two")
+    try:
+        if given.keep is not None:
+            given.keep.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"--keep {given.keep}: {error.strerror}; name a directory that can be written to")
     began = time.monotonic()
-    years = years_of(given.worlds, QUICK_TARGET_YEARS if given.quick else given.target_years)
+    years = years_of(given.worlds, QUICK_TARGET_YEARS if given.quick else given.target_years or TARGET_YEARS)
     whole = list(years) == list(CASES) and min(years.values()) >= TARGET_YEARS
     console = Console(stderr=True)
     with Teller(console) as teller:
