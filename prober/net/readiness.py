@@ -93,7 +93,7 @@ class Readiness:
     """What the probes of one event loop wait for; `of_loop` has it. It opens when needed, and closes when idle."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.loop = self._loop = loop
+        self.loop = loop
         self._epoll: select.epoll | None = None
         self._watched: dict[int, _Watch] = {}
         self._serial = 0
@@ -127,18 +127,18 @@ class Readiness:
         """No more of it. The caller closes the descriptor at once, and with that it is gone from the kernel's list."""
         self._watched.pop(descriptor, None)
         if not self._watched and self._idle is None and self._epoll is not None:
-            self._idle = self._loop.call_later(IDLE_SECONDS, self._close_if_idle)
+            self._idle = self.loop.call_later(IDLE_SECONDS, self._close_if_idle)
 
     def after(self, seconds: float, callback: Callable[[], None], *, slack: float = 0.0) -> Alarm:
         """Call it in so many seconds; up to `slack` later, so that several are called together: it is the wake-up of
         the loop that costs.
         """
-        alarm = Alarm(self._loop.time() + seconds, callback)
+        alarm = Alarm(self.loop.time() + seconds, callback)
         key = seconds, slack
         queue = self._queues.get(key)
         if queue is None:
             registered = len(self._queues) < QUEUES_MAX  # else it stands alone
-            queue = _Queue(self._loop, slack, partial(self._queue_over, key) if registered else _nothing)
+            queue = _Queue(self.loop, slack, partial(self._queue_over, key) if registered else _nothing)
             if registered:
                 self._queues[key] = queue
         queue.add(alarm)
@@ -147,7 +147,7 @@ class Readiness:
     def close_idle(self) -> None:
         """Leave nothing open, if nobody waits."""
         if not self._watched and self._epoll is not None:
-            self._loop.remove_reader(self._epoll.fileno())
+            self.loop.remove_reader(self._epoll.fileno())
             self._epoll.close()
             self._epoll = None
 
@@ -156,7 +156,7 @@ class Readiness:
 
     def _open(self) -> select.epoll:
         self._epoll = select.epoll()
-        self._loop.add_reader(self._epoll.fileno(), self._look)
+        self.loop.add_reader(self._epoll.fileno(), self._look)
         return self._epoll
 
     def _close_if_idle(self) -> None:
@@ -174,7 +174,7 @@ class Readiness:
                 try:
                     watch.ready()
                 except Exception as error:  # as the loop does it: the others have their turn
-                    self._loop.call_exception_handler({"message": "defect of a probe", "exception": error})
+                    self.loop.call_exception_handler({"message": "defect of a probe", "exception": error})
 
 
 def _nothing() -> None:

@@ -357,7 +357,7 @@ def played() -> Iterator[Plays]:
         yield Plays(stack, BY_NAME, stage)
 
 
-@pytest.mark.parametrize("name", reversed(BY_NAME))
+@pytest.mark.parametrize("name", list(reversed(BY_NAME)))
 def test_outages(played: Plays, name: str) -> None:
     played.result(name)
 
