@@ -215,9 +215,9 @@ Done: TypeAlias = Callable[[Exception | None], None]
 """Is told that a probe is over: None, or why it failed: a ProbeFailure, or a defect of the probe's."""
 
 Direct: TypeAlias = Callable[[Attempt, Done], Callable[[], None] | None]
-"""A probe that waits for one thing only and ends in time by itself: a call begins it, a call of `Done` ends it, and no
-task is needed. Returns what gives it up early, if there is anything to be left behind. Raises ProbeFailure when it
-fails at once."""
+"""A probe that needs no task, since it waits in callbacks and ends in time by itself: a call begins it, one of `Done`
+ends it. Returns what gives it up early, if there is anything to be left behind. Raises ProbeFailure when it fails at
+once."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,16 +92,14 @@ class Judging:
         self.ledger = ledger
         self._retention_seconds = retention_seconds
         references = tuple(references)
-        self._new_judge = partial(
-            Judge,
-            tuple(entities),
+        self.judge = Judge(
+            entities,
             references,
             settings,
             vantage=vantage,
             utc_offset=clock.utc() - clock.now(),
             named=named_references(references, kinds),
         )
-        self.judge = self._new_judge()
         self._hands: Hands | None = None
         self._early: tuple[Request, ...] = ()  # asked for while restoring, before there were hands
         self._timer: Timer | None = None
@@ -143,8 +141,7 @@ class Judging:
             # It costs what was learned, and never the start: the records are in the ledger.
             why = f"{type(error).__name__}: {error}"
             log.warning("the snapshot cannot be read; what was learned is learned anew", extra={"error": why})
-            judge = self.judge = self._new_judge()
-            judge.utc_offset -= step
+            judge = self.judge = judge.anew()
             judge.restore(None, now, ongoing=restored.open_outages, closed=closed)
         events: list[Event] = self._settle_gaps(restored.open_gaps, absence.begin - step if absence else None)
         if abs(step) > 0.5:

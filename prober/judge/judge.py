@@ -653,6 +653,18 @@ class Judge:
             "suspects": sorted(self._suspects),
         }
 
+    def anew(self) -> Judge:
+        """Another judge of the same, who knows nothing yet."""
+        watch = self.watch
+        return Judge(
+            [part.entity for part in watch.parts.values()],
+            watch.references,
+            self.settings,
+            vantage=self.vantage,
+            utc_offset=self.utc_offset,
+            named=watch.named,
+        )
+
     def restore(
         self,
         snapshot: Mapping[str, Any] | None,

@@ -7,6 +7,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import TypeAlias
 
+from tests.e2e.country import Vantage
+
 Stage: TypeAlias = Callable[[ExitStack, str, str], Callable[[], None]]
 """Builds what the scenario of a name needs, under a label that nobody else has, and returns the scenario to play."""
 
@@ -33,6 +35,17 @@ class Plays:
             return
         with ExitStack() as stack:
             self._stage(stack, name, f"{_label(name)}-again")()
+
+
+def when_ready(vantages: Iterable[Vantage], play: Callable[[], None]) -> Callable[[], None]:
+    """The same play, begun as soon as the agents of these vantages are ready, which were started before."""
+
+    def begin() -> None:
+        for vantage in vantages:
+            vantage.agent.ready()
+        play()
+
+    return begin
 
 
 def _label(name: str) -> str:

@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from typing import Final
 
 import pytest
@@ -26,7 +27,7 @@ from tests.e2e.country import (
     scopes,
     told,
 )
-from tests.e2e.plays import Plays
+from tests.e2e.plays import Plays, when_ready
 from tests.lab import require_program
 
 pytestmark = pytest.mark.timeout(300)
@@ -347,12 +348,7 @@ def played() -> Iterator[Plays]:
             if scenario is silent_from_the_start:
                 vantage.cut_network(*NETWORKS)
             vantage.start(wait=False)
-
-            def play() -> None:
-                vantage.agent.ready()
-                scenario(vantage)
-
-            return play
+            return when_ready([vantage], partial(scenario, vantage))
 
         yield Plays(stack, BY_NAME, stage)
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +16,7 @@ import pytest
 from prober.schedule import phase_seconds
 from tests.e2e.agent import open_directory
 from tests.e2e.country import NORTH, REFERENCES, Moment, Vantage, World, assert_holds, scopes, told
-from tests.e2e.plays import Plays
+from tests.e2e.plays import Plays, when_ready
 from tests.lab import require_program
 from tests.servers import Server, unbound
 
@@ -158,12 +159,7 @@ def played() -> Iterator[Plays]:
             files = directory / f"unbound-{label}"
             resolving = Resolving(vantage, world, stack.enter_context(_resolver(files, vantage)), stack, files)
             vantage.start(wait=False)
-
-            def play() -> None:
-                vantage.agent.ready()
-                SCENARIOS[name](resolving)
-
-            return play
+            return when_ready([vantage], partial(SCENARIOS[name], resolving))
 
         yield Plays(stack, SCENARIOS, stage)
 

@@ -28,7 +28,7 @@ from tests.e2e.country import (
     scopes,
     told,
 )
-from tests.e2e.plays import Plays
+from tests.e2e.plays import Plays, when_ready
 from tests.lab import require_program
 
 pytestmark = pytest.mark.timeout(300)
@@ -274,12 +274,7 @@ def played() -> Iterator[Plays]:
         def stage(stack: ExitStack, name: str, label: str) -> Callable[[], None]:
             vantage = _vantage(stack, world, label)
             vantage.start(wait=False)
-
-            def play() -> None:
-                vantage.agent.ready()
-                SCENARIOS[name](vantage)
-
-            return play
+            return when_ready([vantage], partial(SCENARIOS[name], vantage))
 
         yield Plays(stack, SCENARIOS, stage)
 

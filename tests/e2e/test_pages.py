@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import pytest
@@ -18,7 +19,7 @@ from tests.contract.test_rules import FOREIGN
 from tests.e2e.agent import open_directory
 from tests.e2e.country import MIRROR, NETWORKS, TARGETS, Moment, Vantage, World
 from tests.e2e.pages import SCALE, Desk, Note, spoken_seconds
-from tests.e2e.plays import Plays
+from tests.e2e.plays import Plays, when_ready
 from tests.lab import require_program
 
 pytestmark = pytest.mark.timeout(300)
@@ -268,13 +269,7 @@ def played() -> Iterator[Plays]:
             for vantage in vantages:
                 vantage.start(wait=False)
             scene = Scene(vantages, Desk(stack, label, directory / f"{label}-desk", [v.host for v in vantages]))
-
-            def play() -> None:
-                for vantage in vantages:
-                    vantage.agent.ready()
-                scenario(scene)
-
-            return play
+            return when_ready(vantages, partial(scenario, scene))
 
         yield Plays(stack, BY_NAME, stage)
 

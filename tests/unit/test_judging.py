@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from prober.clock import SystemClock
+from prober.clock import Clock, SystemClock
 from prober.failures import Failure, Operation
 from prober.judge.records import Event, Gap, GapCause, GapClosed, Outage, OutageClosed, OutageOpened, Settings
 from prober.judging import SNAPSHOT_VERSION, Judging
@@ -83,7 +83,7 @@ class Hands:
         self.asked.append((at, reason))
 
 
-def judging(clock: VirtualClock, book: Book) -> Judging:
+def judging(clock: Clock, book: Book | Ledger) -> Judging:
     return Judging(
         vantage="here",
         settings=Settings(),
@@ -323,15 +323,7 @@ async def test_an_agent_that_was_killed_goes_on_from_its_snapshot(tmp_path: Path
     async def life(until: Callable[[Judging], object]) -> None:
         ledger = await Ledger.open(tmp_path, now=clock.now(), utc=clock.utc())
         try:
-            one = Judging(
-                vantage="here",
-                settings=Settings(),
-                kinds=PROBES,
-                entities=[ENTITY],
-                references=[],
-                clock=clock,
-                ledger=ledger,
-            )
+            one = judging(clock, ledger)
             await one.restore()
             until(one)
             await ledger.append([])  # what was put down before is written
