@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from math import ceil, floor, log10
 from typing import Final
 
-WIDTH, HEIGHT = 640, 300
-LEFT, RIGHT, TOP, BOTTOM = 70, 20, 36, 48
+WIDTH, HEIGHT = 652, 300
+LEFT, RIGHT, TOP, BOTTOM = 70, 32, 36, 48  # room for half of the widest number
 _GREY: Final = "#808080"
 _LINE: Final = "#2a7fff"
 
