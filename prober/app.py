@@ -36,7 +36,7 @@ from prober.net.resolver import StubResolver
 from prober.page.agent import AgentSource
 from prober.page.rings import Rings
 from prober.page.site import Site
-from prober.runner import Runner
+from prober.runner import Difference, Runner
 from prober.schedule import Budgets
 from prober.scopes import ScopeExposition
 from prober.selfmetrics import AgentCollector, EndpointCollector, ReloadFigures, make_registry
@@ -50,8 +50,8 @@ log = logging.getLogger(__name__)
 
 DESCRIPTION: Final = "Reachability measurements by prober: a few echo requests, DNS queries and page fetches a minute"
 DESCRIPTORS_MAX: Final = 65_536
-TICK_SECONDS: Final = 0.0125
-"""Probes are started in batches this far apart at the most: later than that is late, and each alone is a waste."""
+SLOT_SECONDS: Final = 0.05
+"""Rounds begin at multiples of this, those of one slot together: to wake up for each alone would be a waste."""
 FIXED_WHILE_RUNNING: Final = ("vantage", "listen", "data_dir", "judgement", "retention", "contact", "log")
 """Settings that a reload cannot change: they are in every series, socket or line from the start."""
 
@@ -140,8 +140,8 @@ class Agent:
                 sinks=(self.state.observe, self._changes.observe, self._rings.observe),
                 stagger=settings.vantage.index / settings.vantage.of,
                 listener=judging,
-                tick_seconds=TICK_SECONDS,
-                after_tick=pinger.collect,
+                slot_seconds=SLOT_SECONDS,
+                after_slot=pinger.collect,
             )
             judging.on_defect = runner.defect
             collector = AgentCollector(
@@ -171,9 +171,10 @@ class Agent:
             gc.enable()
             # A collection walks through what was made lately, at some microseconds each, and finds next to nothing:
             # nearly all is dropped by its count. So the young generations are kept small, to hold the loop for a few
-            # milliseconds only; one through the state of all checks, a third of a second, once in half an hour is
-            # enough. Probes therefore leave no cycles behind (tests/contract/test_garbage.py).
-            gc.set_threshold(500, 5, 2_000)
+            # milliseconds only; one through the state of all checks, which takes a second with a hundred thousand, once
+            # in some hours is enough, and no reload brings it on. Probes therefore leave no cycles behind
+            # (tests/contract/test_garbage.py), nor do reloads; a connection leaves two kilobytes, mostly young.
+            gc.set_threshold(500, 5, 10_000)
             meter.start()
             stack.callback(meter.stop)
             stack.push_async_callback(judging.stop)
@@ -188,39 +189,49 @@ class Agent:
 
     async def reload(self) -> None:
         """Read the files again and go on with what they say. A bad file changes nothing and raises ConfigError."""
+        async with self._reloading:
+            await self._take(await self._read())
+
+    async def _read(self) -> Loaded:
+        """What the files say now. Raises ConfigError."""
+        try:
+            loaded = await asyncio.to_thread(self._load, partial(load_beside, self._loaded.config))
+        except ConfigError as error:
+            self.figures.successful = False
+            for problem in error.problems:
+                log.error("configuration refused, the old one stays", extra={"problem": str(problem)})
+            raise
+        for key in FIXED_WHILE_RUNNING:
+            if getattr(loaded.config.settings, key) != getattr(self._loaded.config.settings, key):
+                log.warning("this setting changes with a restart only", extra={"setting": key})
+        return loaded
+
+    async def _take(self, loaded: Loaded) -> None:
+        """Go on with this configuration."""
         assert self._runner is not None
         assert self._web is not None
         assert self._judging is not None
         assert self._endpoint is not None
-        async with self._reloading:
-            try:
-                loaded = await asyncio.to_thread(self._load, partial(load_beside, self._loaded.config))
-            except ConfigError as error:
-                self.figures.successful = False
-                for problem in error.problems:
-                    log.error("configuration refused, the old one stays", extra={"problem": str(problem)})
-                raise
-            for key in FIXED_WHILE_RUNNING:
-                if getattr(loaded.config.settings, key) != getattr(self._loaded.config.settings, key):
-                    log.warning("this setting changes with a restart only", extra={"setting": key})
-            config, references = loaded.config, trusted_references(loaded.config)
-            # Both take time with many checks and change nothing yet: the loop goes on meanwhile.
-            states = await asyncio.to_thread(self.state.prepared, config.entities)
-            watch = await asyncio.to_thread(self._judging.prepared, config.entities, references)
-            self._loaded = loaded
-            self._took(loaded, SystemClock().utc())
-            if config.entities is not self.state.entities:
-                self.state.replace(config.entities, states)
-            self._changes.keep(check.key for check in _checks(config))
-            self._rings.keep(check.key for check in _checks(config))
-            limits = config.settings.limits
-            self._budgets.change(limits.packets_per_second, limits.per_prefix_per_second)
-            self._runner.update(_checks(config), _reference_checks(config), limits.concurrency)
-            self._judging.reconfigure(config.entities, references, watch)
-            self._endpoint.change(config.settings.probe_endpoint, loaded.modules)
-            self._web.connections_max = _connections(config.settings.probe_endpoint)
-            await self._web.replace(loaded.web)
-            log.info("configuration reloaded", extra=_sizes(config))
+        config, references = loaded.config, trusted_references(loaded.config)
+        # All three take time with many checks and change nothing yet: the loop goes on meanwhile.
+        states = await asyncio.to_thread(self.state.prepared, config.entities)
+        watch = await asyncio.to_thread(self._judging.prepared, config.entities, references)
+        differences = await asyncio.to_thread(_differences, self._runner, config)
+        self._loaded = loaded
+        self._took(loaded, SystemClock().utc())
+        if config.entities is not self.state.entities:
+            self.state.replace(config.entities, states)
+        for memory in (self._changes, self._rings):
+            memory.forget(differences[0].gone)
+        limits = config.settings.limits
+        self._budgets.change(limits.packets_per_second, limits.per_prefix_per_second)
+        self._runner.concurrency = limits.concurrency
+        self._runner.change(*differences)
+        self._judging.reconfigure(config.entities, references, watch)
+        self._endpoint.change(config.settings.probe_endpoint, loaded.modules)
+        self._web.connections_max = _connections(config.settings.probe_endpoint)
+        await self._web.replace(loaded.web)
+        log.info("configuration reloaded", extra=_sizes(config))
 
     # -- parts ---------------------------------------------------------------------------------------------------------
 
@@ -326,9 +337,10 @@ class _Changes:
     def __init__(self) -> None:
         self._failing: dict[str, tuple[Operation | None, Failure]] = {}
 
-    def keep(self, keys: Iterable[str]) -> None:
-        """Forget the checks that are no longer configured."""
-        self._failing = {key: self._failing[key] for key in keys if key in self._failing}
+    def forget(self, keys: Iterable[str]) -> None:
+        """These checks are no longer configured."""
+        for key in keys:
+            self._failing.pop(key, None)
 
     def observe(self, observation: Observation) -> None:
         """A sink of the runner."""
@@ -379,6 +391,10 @@ def trusted_references(config: Config) -> tuple[Reference, ...]:
 
 def _reference_checks(config: Config) -> list[Check]:
     return [check for reference in trusted_references(config) for check in reference.checks]
+
+
+def _differences(runner: Runner, config: Config) -> tuple[Difference, Difference]:
+    return runner.prepared(_checks(config), _reference_checks(config))
 
 
 def _sizes(config: Config) -> dict[str, int]:

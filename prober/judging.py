@@ -35,7 +35,7 @@ from prober.judge.records import (
     Settings,
     StateChanged,
 )
-from prober.judge.watch import Watch
+from prober.judge.watch import Sliced, Watch
 from prober.ledger import Encoded, Ledger
 from prober.model import Check, Entity, Observation, Reference
 
@@ -47,7 +47,7 @@ BEAT_OUTAGES: Final = 2_500
 """A heartbeat tells how far up to so many open outages are certain, a slice in each turn of the loop; of more, the next
 ones follow with the next heartbeat."""
 SNAPSHOT_SECONDS: Final = 10.0
-SNAPSHOT_VERSION: Final = 2
+SNAPSHOT_VERSION: Final = 3
 """To be raised when the shape of a snapshot changes: one of another shape is no use."""
 SNAPSHOT_CHECKS: Final = 2_000
 """Up to so many checks a snapshot is made that often; of more, the less often, down to a sixth."""
@@ -106,8 +106,7 @@ class Judging:
         self._timer_at = 0.0
         self._beats: dict[str, Timer] = {}
         self._running = False
-        self._slices: list[list[str]] = []  # of the snapshot that is being made
-        self._prepared: dict[str, Any] = {}
+        self._sliced: Sliced | None = None  # the snapshot that is being made
         self._untold: list[tuple[str, str]] = []  # open outages that a heartbeat has not told of yet
         self._looked_at = clock.now()
         self.on_defect: Callable[[str, Exception], None] = _raise
@@ -231,6 +230,9 @@ class Judging:
         for scope, name in gone:
             self.shown.pop((cast(Scope, scope), name), None)
         self._show(fresh)
+        before.release(self.judge.watch)
+        if self._sliced is not None:
+            self._snapshot()  # what was said is of another configuration
 
     # -- a listener of the runner --------------------------------------------------------------------------------------
 
@@ -347,21 +349,17 @@ class Judging:
         calm = len(self.judge.troubled) <= TROUBLED_MANY
         share = len(self.judge.watch.detectors) / SNAPSHOT_CHECKS
         self._again(SNAPSHOT_SECONDS * (min(6.0, max(1.0, share)) if calm else 6.0), self._snapshot)
-        keys = list(self.judge.watch.detectors)
-        self._slices = [keys[at : at + SNAPSHOT_SLICE] for at in range(0, len(keys), SNAPSHOT_SLICE)]
-        self._prepared = {}
-        self._slice()
+        # Encoded here and not by the ledger's thread: whoever computes in a thread gets the interpreter at each of the
+        # loop's system calls, and keeps it for a while then.
+        self._sliced = self.judge.slices(SNAPSHOT_SLICE, history=self._with_history, encode=Encoded.of)
+        self._slice(self._sliced)
 
-    def _slice(self) -> None:
-        if self._slices:
-            parts = self.judge.prepare_snapshot(self._slices.pop(), history=self._with_history)
-            # Here and not by the ledger's thread: whoever computes in a thread gets the interpreter at each of the
-            # loop's system calls, and keeps it for 5 ms then.
-            self._prepared |= {key: Encoded.of(part) for key, part in parts.items()}
-            self._again(SLICE_SECONDS, self._slice)
-            return
-        prepared, self._prepared = self._prepared, {}
-        self.write_snapshot(prepared)
+    def _slice(self, sliced: Sliced) -> None:
+        if sliced.step():
+            self._again(SLICE_SECONDS, self._slice, sliced)
+        else:
+            self._sliced = None
+            self.write_snapshot(sliced)
 
     def _prune(self) -> None:
         if self._retention_seconds is not None:
@@ -369,6 +367,8 @@ class Judging:
         self._again(PRUNE_SECONDS, self._prune)
 
     def _again(self, seconds: float, callback: Callable[..., None], *arguments: object) -> None:
+        if (before := self._beats.get(callback.__name__)) is not None:
+            before.cancel()
         call = partial(callback, *arguments)
         self._beats[callback.__name__] = self._clock.call_at(self._clock.now() + seconds, call)
 
@@ -376,9 +376,9 @@ class Judging:
         """A sign of life, with how far the open outages are certain by now."""
         self.ledger.heartbeat(self._clock.now(), self._clock.utc(), self.judge.ongoing())
 
-    def write_snapshot(self, prepared: dict[str, Any] | None = None) -> None:
+    def write_snapshot(self, sliced: Sliced | None = None) -> None:
         """All that the judge knows, for the next start."""
-        state = self.judge.snapshot(history=self._with_history, prepared=prepared)
+        state = self.judge.snapshot(history=self._with_history, sliced=sliced)
         self.ledger.snapshot(state | {"version": SNAPSHOT_VERSION, "vantage": self.judge.vantage}, self._clock.utc())
 
     @property

@@ -14,9 +14,9 @@ from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from enum import IntEnum
 from functools import partial
-from heapq import heappop, heappush, heapreplace
-from math import inf
-from typing import Final, Literal, Protocol, TypeAlias
+from heapq import heappop, heappush
+from math import ceil, inf
+from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
 
 from prober.clock import Anchor, Clock, Timer
 from prober.contract import Attempt, Direct, Io, Kind, ProbeFailure
@@ -29,6 +29,12 @@ from prober.schedule import Budgets, budget_key, first_round, following_round, n
 log = logging.getLogger(__name__)
 
 CLOCK_LOOK_SECONDS: Final = 1.0
+SLOTS_LEAST: Final = 20
+"""Slots in the interval of a check whose rounds begin with them; of shorter ones a slot would be too great a part."""
+SLOT_PARTS: Final = 4
+"""What does not lie on the schedule, such as confirmations, may begin at the quarters of a slot."""
+EARLY_SECONDS: Final = 1e-5
+"""By so much a timer may go off early, for the clocks are of different grain: to go to sleep again is not worth it."""
 
 Sink: TypeAlias = Callable[[Observation], None]
 Reason: TypeAlias = Literal["regular", "confirmation", "reference", "once"]
@@ -59,19 +65,19 @@ class _Entry:
         "budget_key",
         "check",
         "due",
-        "due_order",
         "gone",
         "kind",
         "packets",
         "phase",
         "reason",
         "running",
+        "slot_seconds",
         "successor",
         "task",
         "unlocated",
     )
 
-    def __init__(self, check: Check, kind: Kind, phase: float, reason: Reason) -> None:
+    def __init__(self, check: Check, kind: Kind, phase: float, reason: Reason, slot_seconds: float) -> None:
         self.check = check
         self.reason: Reason = reason  # of its rounds
         self.kind = kind
@@ -85,8 +91,8 @@ class _Entry:
         # A name's packets are charged to the prefix of its address, which is looked up before the first of them.
         self.unlocated: str | None = host if "/" not in self.budget_key else None
         self.successor: _Entry | None = None  # waits until our round is over
+        self.slot_seconds = slot_seconds if check.interval_seconds >= SLOTS_LEAST * slot_seconds else 0.0
         self.due = 0.0  # of the next round
-        self.due_order = -1  # which item of the heap stands for it
         self.running = False  # a round of the schedule
         self.gone = False
 
@@ -117,6 +123,13 @@ class _Round:
         self.give_up: Callable[[], None] | None = None
 
 
+class Difference(NamedTuple):
+    """What makes one set of checks of another: those that are new or other than before, and keys of what is no more."""
+
+    put: list[Check]
+    gone: list[str]
+
+
 class Figures:
     """What the runner counts about itself. `lateness` gets every start's seconds after its due time."""
 
@@ -132,9 +145,8 @@ class Runner:
     """Runs the checks. `start()` on a running loop, `update()` whenever the set of checks changes, `stop()` at the end.
 
     `stagger` in [0, 1) shifts all phases (vantage index/of). The listener, then each of `sinks` gets every observation.
-    `tick_seconds`: what falls due within it after the last start is started together, for a wake-up of the loop costs
-    as much as a probe. An agent with few checks never waits for it. `after_tick` is told after each batch of starts how
-    many seconds it will be until the next.
+    `slot_seconds`: rounds begin at its multiples, those of one slot together, for to wake up costs as much as several
+    probes. `after_slot` is told after each batch of starts how many seconds it will be until the next.
     """
 
     def __init__(
@@ -150,25 +162,26 @@ class Runner:
         stagger: float = 0.0,
         listener: Listener | None = None,
         look_seconds: float = CLOCK_LOOK_SECONDS,
-        tick_seconds: float = 0.0,
-        after_tick: Callable[[float], None] | None = None,
+        slot_seconds: float = 0.0,
+        after_slot: Callable[[float], None] | None = None,
     ) -> None:
         self._clock = clock
         self._io = io
         self._kinds = kinds
         self._budgets = budgets
-        self._concurrency = concurrency
+        self.concurrency = concurrency  # places for probes that hold a descriptor
         self._meter = meter
         self._hearers = ((listener.observe,) if listener is not None else ()) + tuple(sinks)
         self._stagger = stagger
         self._listener = listener
         self._look_seconds = look_seconds
-        self._tick_seconds = tick_seconds
-        self._after_tick = after_tick
+        self._slot_seconds = slot_seconds
+        self._after_slot = after_slot
         self._anchor = Anchor(clock)
         self._entries: dict[str, _Entry] = {}
         self._references: dict[str, _Entry] = {}
-        self._heap: list[tuple[float, int, _Stage, _Entry | _Round]] = []
+        self._heap: list[tuple[float, int, _Stage, list[_Entry] | _Round]] = []
+        self._slots: dict[float, list[_Entry]] = {}  # those on the heap, by when they are due
         self._order = itertools.count()
         self._waiting: deque[_Round] = deque()  # for one of the `concurrency` places
         self._holding = 0
@@ -177,7 +190,6 @@ class Runner:
         self._taskless: set[_Round] = set()  # under way
         self._timer: Timer | None = None
         self._timer_at = 0.0
-        self._next_tick = -inf
         self._look_timer: Timer | None = None
         self._running = False
         self._once = OncePerCause(log)
@@ -208,40 +220,40 @@ class Runner:
                 round_.give_up()
             self._end(round_, round_.started, None)
 
-    def update(self, checks: Iterable[Check], references: Iterable[Check] = (), concurrency: int | None = None) -> None:
+    def update(self, checks: Iterable[Check], references: Iterable[Check] = ()) -> None:
         """Run these checks from now on. A check that stays as it was keeps its schedule; a new one begins at once.
 
         `references` have rounds of their own too, but are no targets: their observations have the reason `reference`.
         """
-        self._concurrency = concurrency or self._concurrency
-        self._entries = self._scheduled(self._entries, checks, "regular")
-        self._references = self._scheduled(self._references, references, "reference")
+        self.change(*self.prepared(checks, references))
+
+    def prepared(self, checks: Iterable[Check], references: Iterable[Check]) -> tuple[Difference, Difference]:
+        """What `change` is to be given. With thousands of checks it takes long, and may be made in a thread."""
+        return _difference(self._entries, checks), _difference(self._references, references)
+
+    def change(self, checks: Difference, references: Difference) -> None:
+        """`update`, as it was prepared."""
+        self._schedule(self._entries, checks, "regular")
+        self._schedule(self._references, references, "reference")
         self._arm()
 
-    def _scheduled(self, before: dict[str, _Entry], checks: Iterable[Check], reason: Reason) -> dict[str, _Entry]:
+    def _schedule(self, entries: dict[str, _Entry], difference: Difference, reason: Reason) -> None:
         now, offset = self._clock.now(), self._anchor.offset_seconds
-        entries: dict[str, _Entry] = {}
-        for check in checks:
-            key = check.key
-            old = before.get(key)
-            if old is not None and (old.check is check or old.check == check):
-                entries[key] = old
-                continue
+        for check in difference.put:
+            old = entries.get(check.key)
             phase = phase_seconds(check.key, check.interval_seconds, self._stagger)
-            entry = _Entry(check, self._kinds[check.kind], phase, reason)
+            entry = _Entry(check, self._kinds[check.kind], phase, reason, self._slot_seconds)
             if old is None:
                 start = first_round(now + offset, phase, check.interval_seconds, check.timeout_seconds)
             else:  # changed: it keeps to the grid, so that reloads bring no rounds, and lets the old round end first
                 start = next_round(now + offset, phase, check.interval_seconds)
                 if old.running:
                     entry.running, old.successor = True, entry
-            entry.due = start - offset
+                old.gone = True
             entries[check.key] = entry
-            self._put_down(entry)
-        for key, entry in before.items():
-            if entries.get(key) is not entry:
-                entry.gone = True
-        return entries
+            self._put_down(entry, start - offset)
+        for key in difference.gone:
+            entries.pop(key).gone = True
 
     def request(
         self, check: Check, at: float, reason: Reason, wanted: Callable[[float], bool], *, displace: bool = False
@@ -259,52 +271,54 @@ class Runner:
 
     # -- the schedule --------------------------------------------------------------------------------------------------
 
-    def _push(self, at: float, stage: _Stage, item: _Entry | _Round) -> int:
-        order = next(self._order)
-        heappush(self._heap, (at, order, stage, item))
-        return order
+    def _push(self, at: float, stage: _Stage, round_: _Round) -> None:
+        heappush(self._heap, (_slot(at, self._slot_seconds / SLOT_PARTS), next(self._order), stage, round_))
 
-    def _put_down(self, entry: _Entry) -> None:
-        """Put the entry's next regular round on the heap; the one that was there counts no more."""
-        entry.due_order = self._push(entry.due, _Stage.DUE, entry)
+    def _put_down(self, entry: _Entry, at: float) -> None:
+        """The entry's next regular round begins with the slot that follows `at`; one put down before counts no more."""
+        entry.due = due = _slot(at, entry.slot_seconds)
+        slot = self._slots.get(due)
+        if slot is None:
+            slot = self._slots[due] = []
+            heappush(self._heap, (due, next(self._order), _Stage.DUE, slot))
+        slot.append(entry)
 
     def _arm(self) -> None:
         if not self._running or not self._heap:
             return
-        at = max(self._heap[0][0], self._next_tick)
+        at = self._heap[0][0]
         if self._timer is not None:
             if self._timer_at <= at:
                 return
             self._timer.cancel()
         self._timer_at = at
-        self._timer = self._clock.call_at(at, self._tick)
+        self._timer = self._clock.call_at(at, self._wake)
 
-    def _tick(self) -> None:
+    def _wake(self) -> None:
         self._timer = None
         heap = self._heap
         now = self._clock.now()
-        self._next_tick = now + self._tick_seconds
-        while heap and heap[0][0] <= now:
-            _at, order, stage, item = heap[0]
+        until = now + EARLY_SECONDS
+        while heap and heap[0][0] <= until:
+            at, _order, stage, item = heappop(heap)
             if isinstance(item, _Round):
-                heappop(heap)
                 self._step(item, stage, now)
-            elif order == item.due_order and not item.gone:
-                self._due(item, now)
             else:
-                heappop(heap)
+                del self._slots[at]
+                # Echo requests first: the kernel times them, and what our own clock times is looked at the sooner then.
+                for entry in sorted(item, key=_holds_descriptor):
+                    if entry.due == at and not entry.gone:
+                        self._due(entry, now)
         self._arm()
-        if self._after_tick is not None:
-            self._after_tick(self._timer_at - now if self._timer is not None else inf)
+        if self._after_slot is not None:
+            self._after_slot(self._timer_at - now if self._timer is not None else inf)
 
     def _due(self, entry: _Entry, now: float) -> None:
-        """A regular round, the first of the heap, is due: put down the next one in its place, then see to this one."""
+        """A regular round is due: put down the next one, then see to this one."""
         due = entry.due
         offset = self._anchor.offset_seconds
         following, missed = following_round(due + offset, now + offset, entry.phase, entry.check.interval_seconds)
-        entry.due = following - offset
-        entry.due_order = order = next(self._order)
-        heapreplace(self._heap, (entry.due, order, _Stage.DUE, entry))
+        self._put_down(entry, following - offset)
         if missed:
             # The host slept, or we did: go on at the next point of the grid, not with all checks at once.
             self.figures.skipped["missed"] += missed
@@ -322,8 +336,7 @@ class Runner:
         entry.running = True
         offset = self._anchor.offset_seconds
         interval = entry.check.interval_seconds
-        entry.due = next_round(max(now, entry.due) + offset, entry.phase, interval) - offset
-        self._put_down(entry)
+        self._put_down(entry, next_round(max(now, entry.due) + offset, entry.phase, interval) - offset)
         round_.wanted = None
         round_.scheduled = True
         self._step(round_, _Stage.PREFIX, now)
@@ -356,7 +369,7 @@ class Runner:
             if at > now:
                 self._push(at, _Stage.PLACE, round_)
                 return
-        if entry.kind.holds_descriptor and self._holding >= self._concurrency:
+        if entry.kind.holds_descriptor and self._holding >= self.concurrency:
             self._waiting.append(round_)
         else:
             self._start(round_)
@@ -497,7 +510,7 @@ class Runner:
             return  # a probe that failed at once has made room: the loop below us will see it
         self._admitting = True
         try:
-            while self._running and self._waiting and self._holding < self._concurrency:
+            while self._running and self._waiting and self._holding < self.concurrency:
                 round_ = self._waiting.popleft()
                 if round_.entry.gone or (round_.wanted is not None and not round_.wanted(self._clock.now())):
                     if round_.scheduled:
@@ -596,6 +609,25 @@ class Runner:
         self._once.error(
             f"{where}:{type(error).__name__}:{_place(error)}", "a defect of the agent", error=error, where=where
         )
+
+
+def _difference(entries: Mapping[str, _Entry], checks: Iterable[Check]) -> Difference:
+    wanted = {check.key: check for check in checks}
+    put = []
+    for key, check in wanted.items():
+        old = entries.get(key)
+        if old is None or (old.check is not check and old.check != check):
+            put.append(check)
+    return Difference(put, [key for key in entries if key not in wanted])
+
+
+def _slot(at: float, slot_seconds: float) -> float:
+    """The first multiple of `slot_seconds` that is not before `at`; `at` itself without slots."""
+    return ceil(at / slot_seconds - 1e-6) * slot_seconds if slot_seconds else at
+
+
+def _holds_descriptor(entry: _Entry) -> bool:
+    return entry.kind.holds_descriptor
 
 
 def _overdue(attempt: Attempt, deadline: Deadline) -> ProbeFailure:

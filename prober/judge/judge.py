@@ -7,7 +7,7 @@ Every `now`, `at` and `sent_at` is the runner's clock, which never goes back.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from heapq import heappop, heappush
@@ -36,7 +36,7 @@ from prober.judge.records import (
     StateChanged,
 )
 from prober.judge.rollup import Node, Summary
-from prober.judge.watch import Watch
+from prober.judge.watch import Sliced, Watch
 from prober.model import Check, Entity, Observation, Reference
 
 SWEEP_SECONDS = 10.0  # what the runner never reported is given up after the check's timeout and two of these
@@ -90,6 +90,7 @@ class Judge:
         self._gaps: deque[tuple[float, float, Observer | None]] = deque(maxlen=GAPS_KEPT)  # None: of all
         self._events: list[Event] = []
         self._sweep_at = 0.0
+        self._sliced: Sliced | None = None  # the snapshot that is being made
 
     def prepared(
         self, entities: Iterable[Entity], references: Iterable[Reference], named: frozenset[str] | None = None
@@ -515,6 +516,8 @@ class Judge:
                 node.held = node.value
             if node.scope is not None:
                 self._record(node, now)
+            if node.value != before and self._sliced is not None and node.scope is not None:
+                self._sliced.changed.add((node.scope, node.name))
             if node.value != before or node.leaf is not None:
                 for parent in node.parents:
                     push(parent)
@@ -533,6 +536,8 @@ class Judge:
         verdict = node.verdict()
         if verdict is not node.shown:
             node.shown = verdict
+            if self._sliced is not None:
+                self._sliced.changed.add((node.scope, node.name))
             self._events.append(StateChanged(node.scope, node.name, node.entity, verdict, node.held, now))
 
     def _probe_members(self, touched: set[str], now: float, requests: list[Request]) -> None:
@@ -634,21 +639,22 @@ class Judge:
 
     # snapshots
 
-    def prepare_snapshot(self, keys: Iterable[str], *, history: bool = True) -> dict[str, Any]:
-        """What a snapshot says of those of these checks that are calm, so that a large one can be made bit by bit."""
-        found = {key: self.watch.detectors.get(key) for key in keys}
-        return {key: one.snapshot(history) for key, one in found.items() if one is not None and one.is_calm()}
+    def slices(self, size: int, *, history: bool, encode: Callable[[object], Any]) -> Sliced:
+        """Begin a snapshot that is made bit by bit, for `snapshot`. Only the one begun last is good."""
+        self._sliced = Sliced(self.watch, size, history=history, encode=encode)
+        return self._sliced
 
-    def snapshot(self, *, history: bool = True, prepared: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def snapshot(self, *, history: bool = True, sliced: Sliced | None = None) -> dict[str, Any]:
         """All state as plain JSON-able values. Without `history` it is small; take it with history now and then.
 
-        Parts that were `prepared` are taken as they are, but for checks that are in trouble by now: together with the
-        records they must be of one moment. For the others a moment earlier is as good.
+        What was `sliced` is taken as it is, but for checks that are in trouble by now: together with the records they
+        must be of one moment.
         """
-        calm = {key: state for key, state in (prepared or {}).items() if key not in self._active}
+        if sliced is self._sliced:
+            self._sliced = None
         return {
             "utc_offset": self.utc_offset,
-            "watch": self.watch.snapshot(history, calm),
+            "watch": self.watch.snapshot(history, sliced, self._active),
             "book": self._book.snapshot(),
             "suspects": sorted(self._suspects),
         }

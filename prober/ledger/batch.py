@@ -20,7 +20,7 @@ from prober.ledger.totals import Counted, Key, ScopeState
 
 _PIECE_CHARACTERS: Final = 16_384
 _PIECE_PAUSE_SECONDS: Final = 0.001
-_PARTS_DEPTH: Final = 3
+_PARTS_DEPTH: Final = 4
 """A state has parts, these have sections, and these have what may be `Encoded` already."""
 _PART_OUTAGES: Final = 2_000
 """So many at once: the event loop has to take in what was written, and must not stand still over it."""

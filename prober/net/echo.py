@@ -46,7 +46,7 @@ EXPIRE_AT_MOST: Final = 100_000
 EXPIRE_STEP_SECONDS: Final = 0.005
 LOOK_FOR_DROPS_SECONDS: Final = 0.05
 REMEMBERED: Final = 8_192  # to twice as many finished requests, to tell late and duplicate replies from forged ones
-SHORT_PAUSE_SECONDS: Final = 0.025
+SHORT_PAUSE_SECONDS: Final = 0.06
 HURRIED_AFTER: Final = 4  # short pauses in a row
 REOPEN_AFTER_SECONDS: Final = 10.0
 

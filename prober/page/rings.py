@@ -101,9 +101,10 @@ class Rings:
         else:
             ring.samples[ring.probes % SAMPLES_MAX] = rtt
 
-    def keep(self, keys: Iterable[str]) -> None:
-        """Forget the checks that are no longer configured."""
-        self._rings = {key: self._rings[key] for key in keys if key in self._rings}
+    def forget(self, keys: Iterable[str]) -> None:
+        """These checks are no longer configured."""
+        for key in keys:
+            self._rings.pop(key, None)
 
     def course(self, keys: Sequence[str], now: float) -> Course | None:
         """Of these checks (the first TOGETHER_MAX) together: the median round trip, the mean loss."""

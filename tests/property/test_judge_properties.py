@@ -198,6 +198,32 @@ def test_going_on_from_a_snapshot_is_the_same_as_having_gone_on(seed: int, momen
 
 
 @EXAMPLES
+@given(seed=st.integers(0, 10**6), moment=st.floats(700, 3000), step=st.sampled_from([0.0, 1.0, 40.0]))
+def test_a_snapshot_that_is_made_bit_by_bit_knows_what_changed_meanwhile(seed: int, moment: float, step: float) -> None:
+    sim = Sim([country()], stormy(seed), references=make_references(3, 20.0, 3.0), seed=seed)
+    sim.run(moment)
+    sliced = sim.judge.slices(3, history=False, encode=lambda part: json.loads(json.dumps(part)))
+    while sliced.step():
+        moment += step
+        sim.run(moment)
+    assert len(sliced.checks) > 1
+    snapshot = json.loads(json.dumps(sim.judge.snapshot(history=False, sliced=sliced)))
+    again = Judge([country()], make_references(3, 20.0, 3.0), Settings(), vantage="v")
+    again.restore(snapshot, moment, ongoing=sim.judge.ongoing())
+    assert again.states() == sim.judge.states()
+    assert [replace(one, members={}) for one in again.ongoing()] == [
+        replace(one, members={})
+        for one in sim.judge.ongoing()  # the mirrors of a site are looked at anew
+    ]
+    ours, theirs = again.snapshot(history=False)["watch"], sim.judge.snapshot(history=False)["watch"]
+    assert ours["scopes"] == theirs["scopes"]
+    checks, known = ours["checks"][0], theirs["checks"][0]
+    assert checks.keys() == known.keys()
+    for key in sim.judge.troubled:
+        assert checks[key] == known[key]
+
+
+@EXAMPLES
 @given(seed=st.integers(0, 10**6), age=st.floats(0, 1500))
 def test_an_older_snapshot_and_the_ledger_lose_double_and_invent_nothing(seed: int, age: float) -> None:
     sim = Sim([country()], stormy(seed), references=make_references(3, 20.0, 3.0), seed=seed)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,10 +15,11 @@ import pytest
 
 from prober.clock import Clock, SystemClock
 from prober.failures import Failure, Operation
+from prober.judge.detector import Detector
 from prober.judge.records import Event, Gap, GapCause, GapClosed, Outage, OutageClosed, OutageOpened, Settings
 from prober.judging import SNAPSHOT_VERSION, Judging
-from prober.ledger import Absence, Ledger, Restored
-from prober.model import Check, Entity, Observation, Target
+from prober.ledger import Absence, Encoded, Ledger, Restored
+from prober.model import Check, Entity, Network, Observation, Site, Target
 from prober.probes import PROBES
 from prober.probes.icmp import IcmpOptions
 from tests.fakes import VirtualClock, VirtualLoop, on_virtual_time
@@ -276,7 +280,7 @@ def test_a_stream_of_results_does_not_put_the_decision_off() -> None:
     on_virtual_time(scenario)
 
 
-def test_a_large_snapshot_is_made_in_slices() -> None:
+def test_a_large_snapshot_is_made_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario(_loop: VirtualLoop, clock: VirtualClock) -> None:
         checks = [Check(f"t{n}", "icmp", "icmp", 60.0, 5.0, IcmpOptions(address="192.0.2.1")) for n in range(501)]
         entity = Entity("lab", targets=tuple(Target(c.target, "lab", (c,)) for c in checks), references=())
@@ -284,19 +288,45 @@ def test_a_large_snapshot_is_made_in_slices() -> None:
         bench = judging(clock, book)
         bench.reconfigure([entity], [])
         made: list[int] = []
-        prepare = bench.judge.prepare_snapshot
+        snapshot = Detector.snapshot
 
-        def spy(keys: Iterable[str], *, history: bool = True) -> dict[str, Any]:
-            keys = list(keys)
-            made.append(len(keys))
-            return prepare(keys, history=history)
+        def spy(self: Detector, history: bool) -> dict[str, Any]:
+            made.append(round(1000 * clock.now()))
+            return snapshot(self, history)
 
-        bench.judge.prepare_snapshot = spy  # type: ignore[method-assign]
+        monkeypatch.setattr(Detector, "snapshot", spy)
         bench.start(Hands())
+        await asyncio.sleep(0.055)
+        bench.reconfigure([entity, replace(entity, name="other", targets=())], [])  # half-way: it begins anew
         await asyncio.sleep(5)
-        assert max(made) <= 50
-        assert sum(made) == 501
+        assert max(Counter(made).values()) <= 50
+        assert 501 + 200 <= len(made) <= 501 + 350
         assert book.snapshots == 1
+        await asyncio.sleep(60)
+        assert book.snapshots == 7  # one in ten seconds: the rhythm goes on, once
+        await bench.stop()
+
+    on_virtual_time(scenario)
+
+
+def test_a_replaced_configuration_needs_no_garbage_collector() -> None:
+    async def scenario(_loop: VirtualLoop, clock: VirtualClock) -> None:
+        bench = judging(clock, Book())
+        bench.start(Hands())
+        part = weakref.ref(bench.judge.watch.parts["lab"])
+        target = Target("another", "lab", (replace(CHECK, target="another"),), "net", "site")
+        network, site = Network("net", "lab", "192.0.2.0/24"), Site("site", "lab")
+        entity = Entity("lab", targets=(*ENTITY.targets, target), networks=(network,), sites=(site,), references=())
+        gc.collect()
+        gc.disable()
+        try:
+            bench.reconfigure([entity], [])
+            assert part() is None
+            part = weakref.ref(bench.judge.watch.parts["lab"])
+            bench.reconfigure([ENTITY], [])
+            assert part() is None
+        finally:
+            gc.enable()
         await bench.stop()
 
     on_virtual_time(scenario)
@@ -337,11 +367,12 @@ async def test_an_agent_that_was_killed_goes_on_from_its_snapshot(tmp_path: Path
         one.sent(check, at, "regular")
         one.observe(Observation(check, at, clock.utc(), True, 0.01, {}, {}, None, None, "", None, 0.0, "regular"))
         one.judge.decide(clock.now())
-        one._slices = [[check.key]]
-        one._slice()
-        assert set(one._prepared) == {check.key}
-        one._beats.pop("_slice").cancel()
-        one._slice()
+        sliced = one.judge.slices(50, history=True, encode=Encoded.of)
+        while sliced.step():
+            pass
+        assert check.key in sliced.checks[0]
+        assert not sliced.left_out
+        one.write_snapshot(sliced)
 
     kept: list[float | None] = []
 
@@ -357,10 +388,11 @@ async def test_an_agent_that_was_killed_goes_on_from_its_snapshot(tmp_path: Path
 @pytest.mark.parametrize(
     "spoiled",
     [
+        {"watch": {"checks": [{"a": "text"}]}},
         {"watch": {"checks": {"a": "text"}}},
         {"watch": {"checks": []}},
         {"utc_offset": "noon"},
-        {"watch": {"checks": {"a": {}}}},
+        {"watch": {"checks": [{"a": {}}]}},
     ],
 )
 def test_a_snapshot_that_makes_no_sense_costs_what_was_learned_and_no_start(spoiled: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import pytest
 
@@ -105,8 +106,8 @@ def bench(
     sinks: Iterable[Callable[[Observation], None]] = (),
     stagger: float = 0.0,
     listener: Listener | None = None,
-    tick_seconds: float = 0.0,
-    after_tick: Callable[[float], None] | None = None,
+    slot_seconds: float = 0.0,
+    after_slot: Callable[[float], None] | None = None,
 ) -> Bench:
     meter = StallMeter()
     meter.start()
@@ -121,8 +122,8 @@ def bench(
         sinks=(*sinks, seen.append),
         stagger=stagger,
         listener=listener,
-        tick_seconds=tick_seconds,
-        after_tick=after_tick,
+        slot_seconds=slot_seconds,
+        after_slot=after_slot,
     )
     made = Bench(loop, clock, runner, meter, seen)
     runner.figures.lateness = made.lateness.append
@@ -174,15 +175,50 @@ def test_stopping_gives_up_a_probe_without_a_task() -> None:
     on_virtual_time(scenario)
 
 
-def test_starts_come_in_batches_and_no_later_than_a_tick() -> None:
+def test_rounds_begin_with_slots_and_nothing_else_wakes_the_runner() -> None:
     async def scenario(loop: VirtualLoop, clock: VirtualClock) -> None:
         pauses: list[float] = []
-        made = bench(loop, clock, [check(f"t{n}") for n in range(1_000)], tick_seconds=0.1, after_tick=pauses.append)
-        await asyncio.sleep(20)
-        assert 0.05 < max(made.lateness) < 0.11
-        assert len(pauses) <= 205
-        assert min(pauses[1:-1]) > 0.09
+        made = bench(loop, clock, [check(f"t{n}") for n in range(1_000)], slot_seconds=0.1, after_slot=pauses.append)
+        await asyncio.sleep(35)
         await made.runner.stop()
+        starts = [one.sent_at for one in made.seen]
+        assert len(starts) > 3_000
+        assert max(abs(at / 0.1 - round(at / 0.1)) for at in starts) < 1e-5
+        assert max(made.lateness) < 1e-6
+        assert len(pauses) <= 352
+        assert min(pauses[1:-1]) > 0.09
+        for n in range(1_000):  # a slot shifts a round, and never the next one
+            times = [one.utc for one in made.of(f"t{n}")]
+            phase = phase_seconds(f"t{n}/fake", 10)
+            assert all(-1e-6 <= (utc - phase + 5) % 10 - 5 < 0.1 for utc in times[1:])
+
+    on_virtual_time(scenario)
+
+
+def test_short_intervals_know_no_slots() -> None:
+    async def scenario(loop: VirtualLoop, clock: VirtualClock) -> None:
+        made = bench(loop, clock, [check("t", interval=0.2, timeout=0.1)], slot_seconds=0.1)
+        await asyncio.sleep(20)
+        await made.runner.stop()
+        times = [one.utc for one in made.of("t")]
+        assert len(times) >= 99
+        assert all(abs(later - at - 0.2) < 1e-5 for at, later in pairwise(times[1:]))
+
+    on_virtual_time(scenario)
+
+
+def test_what_was_asked_for_begins_at_a_quarter_of_a_slot() -> None:
+    async def scenario(loop: VirtualLoop, clock: VirtualClock) -> None:
+        one = check("t")
+        made = bench(loop, clock, [one], slot_seconds=0.1)
+        await asyncio.sleep(12)
+        for n in range(100):
+            made.runner.request(one, clock.now() + 0.3 + n * 0.0013, "confirmation", lambda _now: True)
+        await asyncio.sleep(1)
+        await made.runner.stop()
+        starts = {round(each.sent_at / 0.025, 4) for each in made.seen if each.reason == "confirmation"}
+        assert 5 <= len(starts) <= 7
+        assert all(start == round(start) for start in starts)
 
     on_virtual_time(scenario)
 
