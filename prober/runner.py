@@ -298,7 +298,7 @@ class Runner:
         self._timer = None
         heap = self._heap
         now = self._clock.now()
-        until = now + EARLY_SECONDS
+        until = now + EARLY_SECONDS if self._slot_seconds else now
         while heap and heap[0][0] <= until:
             at, _order, stage, item = heappop(heap)
             if isinstance(item, _Round):
