@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -399,6 +399,13 @@ class Judging:
     def ongoing(self) -> list[Outage]:
         """The open outages that may be shown: those on the disk; while that fails, those that we know of."""
         return self.ledger.ongoing() if self.ledger.writable else self.judge.ongoing()
+
+    def ongoing_at(self, places: Sequence[tuple[Scope, str]]) -> Iterable[Outage | None]:
+        """The same of each of these scopes; None: it has none."""
+        if self.ledger.writable:
+            return self.ledger.ongoing_at(places)
+        known = {(outage.scope, outage.name): outage for outage in self.judge.ongoing(places)}
+        return map(known.get, places)
 
 
 def _raise(_where: str, error: Exception) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from ipaddress import ip_address
+from itertools import chain
+from operator import attrgetter
 from typing import Final, cast
 
 from prometheus_client import CollectorRegistry
@@ -16,8 +18,22 @@ from prometheus_client.metrics_core import Metric
 
 from prober.contract import FactSpec, Kind
 from prober.model import Entity, Observation, Target
+from prober.schedule import phase_seconds
 from prober.state import LOSS_WINDOW, CheckState, State
-from prober.textformat import BLOCK, MEASURED, MOMENT, Column, Family, Labels, Rows, Values, Writer, label, number
+from prober.textformat import (
+    BLOCK,
+    MEASURED,
+    MOMENT,
+    Column,
+    Family,
+    Labels,
+    Rows,
+    Turns,
+    Values,
+    Writer,
+    label,
+    number,
+)
 
 CheckFamily = Family[CheckState]
 
@@ -30,15 +46,22 @@ def fnv1a_32(data: bytes) -> int:
     return value
 
 
+RESOLVE: Final = "resolve"
+"""The phase that takes no time where an address is probed and not a name: it mostly stays what it was, 0."""
+
 # -- reading the state -------------------------------------------------------------------------------------------------
 
 
-def _plain(values: Callable[[Sequence[CheckState]], Values], form: str = "") -> tuple[Column[CheckState], ...]:
-    return (Column("", values, form),)
+def _plain(
+    values: Callable[[Sequence[CheckState]], Values], form: str = "", steady: bool = True
+) -> tuple[Column[CheckState], ...]:
+    return (Column("", values, form, steady),)
 
 
-def _of_last(read: Callable[[Observation], float | None], form: str = "") -> tuple[Column[CheckState], ...]:
-    return _plain(lambda states: [None if (last := s.last) is None else read(last) for s in states], form)
+def _of_last(
+    read: Callable[[Observation], float | None], form: str = "", steady: bool = True
+) -> tuple[Column[CheckState], ...]:
+    return _plain(lambda states: [None if (last := s.last) is None else read(last) for s in states], form, steady)
 
 
 @lru_cache(maxsize=65_536)  # addresses seldom change, and a hash in Python takes longer than all else of a line
@@ -56,13 +79,17 @@ def _ip_addr_hash(last: Observation) -> float | None:
     return None if last.address is None else _hash_of(last.address)
 
 
+_fact = lru_cache(maxsize=4096)(label)  # the same few are seen with every probe
+
+
 @lru_cache(maxsize=4096)  # two closed vocabularies
 def _cause(operation: str, failure: str) -> Labels:
     return label("operation", operation) + label("failure", failure)
 
 
 def _failures(state: CheckState) -> Iterable[tuple[Labels, float]]:
-    return [(_cause(*cause), float(count)) for cause, count in state.failures.items()]
+    failures = state.failures
+    return [(_cause(*cause), float(count)) for cause, count in failures.items()] if failures else ()
 
 
 def _target_info(state: CheckState) -> Iterable[tuple[Labels, float]]:
@@ -94,8 +121,7 @@ CHECK_FAMILIES: Final[tuple[CheckFamily, ...]] = (
         "probe_duration_seconds",
         "gauge",
         "How long the last probe took",
-        _of_last(lambda last: last.duration_seconds, MEASURED),
-        steady=False,
+        _of_last(attrgetter("duration_seconds"), MEASURED, steady=False),
     ),
     Family(
         "probe_timeout_seconds",
@@ -107,8 +133,7 @@ CHECK_FAMILIES: Final[tuple[CheckFamily, ...]] = (
         "probe_dns_lookup_time_seconds",
         "gauge",
         "How long the last probe took to find the address",
-        _of_last(lambda last: last.phases.get("resolve"), MEASURED),
-        steady=False,
+        _of_last(lambda last: last.phases.get(RESOLVE), MEASURED),
     ),
     Family("probe_ip_protocol", "gauge", "IP version of the last probe: 4 or 6", _of_last(_ip_protocol)),
     Family(
@@ -121,8 +146,7 @@ CHECK_FAMILIES: Final[tuple[CheckFamily, ...]] = (
         "prober_probes_total",
         "counter",
         "Probes that were made",
-        _plain(lambda states: [float(s.probes) for s in states]),
-        steady=False,
+        _plain(lambda states: [s.probes for s in states], steady=False),
     ),
     Family(
         "prober_probe_failures_total",
@@ -134,8 +158,7 @@ CHECK_FAMILIES: Final[tuple[CheckFamily, ...]] = (
         "prober_check_last_run_timestamp_seconds",
         "gauge",
         "When the last probe was sent",
-        _of_last(lambda last: last.utc, MOMENT),
-        steady=False,
+        _of_last(attrgetter("utc"), MOMENT, steady=False),
     ),
     Family(
         "prober_loss_ratio",
@@ -152,7 +175,7 @@ CHECK_FAMILIES: Final[tuple[CheckFamily, ...]] = (
 )
 
 TARGET_FAMILIES: Final[tuple[CheckFamily, ...]] = (
-    Family("prober_target_info", "gauge", "What is known of a target from its file", pairs=_target_info, fixed=True),
+    Family("prober_target_info", "gauge", "What is known of a target from its file", pairs=_target_info, steady=False),
 )
 
 
@@ -169,10 +192,10 @@ def _phase_family(kind: Kind) -> CheckFamily:
         def values(states: Sequence[CheckState]) -> Values:
             return [None if (last := s.last) is None else last.phases.get(name) for s in states]
 
-        return Column(label("phase", name), values, MEASURED)
+        return Column(label("phase", name), values, MEASURED, steady=name == RESOLVE)
 
     text = f"How long each phase of the last {kind.name} probe took"
-    return Family(kind.phase_metric, "gauge", text, tuple(map(column, kind.phases)), steady=False)
+    return Family(kind.phase_metric, "gauge", text, tuple(map(column, kind.phases)))
 
 
 def _fact_family(spec: FactSpec) -> CheckFamily:
@@ -187,7 +210,7 @@ def _fact_family(spec: FactSpec) -> CheckFamily:
 
     def read(state: CheckState) -> Iterable[tuple[Labels, float]]:
         value = None if state.last is None else state.last.facts.get(key)
-        return () if value is None else ((label(name, str(value)), 1.0),)
+        return () if value is None else ((_fact(name, str(value)), 1.0),)
 
     return Family(spec.metric, "gauge", spec.help, pairs=read)
 
@@ -195,24 +218,60 @@ def _fact_family(spec: FactSpec) -> CheckFamily:
 # -- rendering ---------------------------------------------------------------------------------------------------------
 
 
+SLOTS: Final = 32
+"""Into so many the phases of checks of one kind and interval are sorted; within one they stand as in the files."""
+SLICE: Final = 100
+"""Checks that are laid out in one go; about 0.5 ms."""
+
+_probes: Final[Callable[[CheckState], int]] = attrgetter("probes")
+"""All that is told of a check changes with its probes alone."""
+
+
 class _Layout:
-    """The rows of one configuration, by what is said of them."""
+    """The rows of one configuration, by what is said of them.
+
+    Where the checks fill several blocks, each kind stands for itself, and what is probed together stands together: of
+    what is probed every minute, most blocks are as they were 15 seconds before.
+    """
 
     def __init__(self) -> None:
-        self.checks: Rows[CheckState] = Rows()
+        self.checks: Rows[CheckState] = Rows(happened=_probes)
         self.by_kind: dict[str, Rows[CheckState]] = {}
-        self.targets: Rows[CheckState] = Rows()
-        self._known: set[str] = set()
+        self.targets: Rows[CheckState] = Rows(happened=lambda _state: 0)  # they say what is in the files
+        self.shared = False
+        """Whether the blocks of `checks` are those of the kinds."""
 
-    def add(self, state: CheckState, vantage: Labels) -> None:
+    async def fill(self, states: Sequence[CheckState], vantage: Labels, turns: Turns) -> None:
+        """Lay out all checks, in slices."""
+        self.shared = len(states) > BLOCK
+        known: set[str] = set()
+        for place, state in enumerate(await _together(states, turns) if self.shared else states):
+            check = state.check
+            common = vantage + label("target", check.target)
+            own = common + label("check", check.name) + label("kind", check.kind)
+            self.by_kind.setdefault(check.kind, Rows(happened=_probes)).append(state, own)
+            if not self.shared:
+                self.checks.append(state, own)
+            if check.target not in known:
+                known.add(check.target)
+                self.targets.append(state, common)
+            if place % SLICE == 0:
+                await turns.take()
+        if self.shared:
+            for rows in self.by_kind.values():
+                self.checks.extend(rows)
+
+
+async def _together(states: Sequence[CheckState], turns: Turns) -> Iterator[CheckState]:
+    """All checks by kind, interval and phase."""
+    slots: dict[tuple[str, float, int], list[CheckState]] = {}
+    for place, state in enumerate(states):
         check = state.check
-        common = vantage + label("target", check.target)
-        own = common + label("check", check.name) + label("kind", check.kind)
-        self.checks.append(state, own)
-        self.by_kind.setdefault(check.kind, Rows()).append(state, own)
-        if check.target not in self._known:
-            self._known.add(check.target)
-            self.targets.append(state, common)
+        slot = int(phase_seconds(check.key, SLOTS))  # another stagger only turns the circle
+        slots.setdefault((check.kind, check.interval_seconds, slot), []).append(state)
+        if place % SLICE == 0:
+            await turns.take()
+    return chain.from_iterable(slots[slot] for slot in sorted(slots))
 
 
 class Exposition:
@@ -230,9 +289,11 @@ class Exposition:
         self._state = state
         self._registry = registry
         self._further = further
+        self._kinds: dict[str, list[CheckFamily]] = {}
         # A metric that several kinds share (a certificate's expiry) is one family.
         self._by_kind: dict[str, list[tuple[str, CheckFamily]]] = {}
         for kind, family in kind_families(kinds):
+            self._kinds.setdefault(kind, []).append(family)
             self._by_kind.setdefault(family.name, []).append((kind, family))
         self._layout = _Layout()
         self._layout_of: tuple[Entity, ...] | None = None
@@ -243,6 +304,12 @@ class Exposition:
         yield writer.begin()
         yield writer.plain("".join(self._own()).encode())
         layout = await self._laid_out(writer)
+        await writer.read(layout.targets, TARGET_FAMILIES)
+        if not layout.shared:
+            await writer.read(layout.checks, CHECK_FAMILIES)
+        for kind, rows in layout.by_kind.items():
+            of_all = CHECK_FAMILIES if layout.shared else ()
+            await writer.read(rows, (*of_all, *self._kinds.get(kind, ())))
         parts: list[tuple[tuple[CheckFamily, Rows[CheckState]], ...]] = [
             *(((family, layout.checks),) for family in CHECK_FAMILIES),
             *(
@@ -263,10 +330,7 @@ class Exposition:
         if self._layout_of is self._state.entities:
             return self._layout
         entities, layout = self._state.entities, _Layout()
-        for place, state in enumerate(list(self._state)):
-            layout.add(state, self._vantage)
-            if place % BLOCK == BLOCK - 1:
-                await writer.turns.take()
+        await layout.fill(list(self._state), self._vantage, writer.turns)
         await writer.turns.take()
         self._layout, self._layout_of = layout, entities
         return layout

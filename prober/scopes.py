@@ -4,30 +4,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Final, Protocol
+from itertools import chain, islice
+from operator import attrgetter
+from typing import Final, Literal, Protocol
 
-from prober.judge.records import Outage, Scope, StateChanged, Verdict, rfc3339
+from prober.judge.records import Outage, Verdict, rfc3339
 from prober.judging import Judging
 from prober.ledger.storage import PAST_SCOPES
 from prober.ledger.totals import State
-from prober.ledger.view import Count
 from prober.model import Entity
 from prober.printable import printable
-from prober.textformat import BLOCK, MOMENT, Column, Family, Labels, Rows, Values, Writer, label, number
-
-
-@dataclass(slots=True)
-class ScopeView:
-    """One scope, as metrics see it; brought up to date at each scrape."""
-
-    judging: Judging
-    key: tuple[Scope, str]
-    title: str = ""
-    state: StateChanged | None = None  # None: not shown yet
-    ongoing: Outage | None = None
-    now: float = 0.0  # Unix time
-
+from prober.scopeviews import Moment, ScopeView, look, look_back, scope_rows, scope_titles
+from prober.textformat import MOMENT, Column, Family, Labels, Rows, Turns, Values, Writer, label, number
 
 ScopeFamily = Family[ScopeView]
 
@@ -52,17 +40,21 @@ def _info(view: ScopeView) -> Iterable[tuple[Labels, float]]:
 
 
 def _state_seconds(state: State) -> Column[ScopeView]:
+    read = attrgetter(f"{state}_seconds")
+
     def values(views: Sequence[ScopeView]) -> Values:
-        return views[0].judging.ledger.state_seconds([view.key for view in views], state)
+        elapsed, rows = views[0].moment.elapsed, [view.seconds for view in views]
+        return [
+            known + elapsed - row.since if row.state == state and elapsed > row.since else known
+            for known, row in zip(map(read, rows), rows, strict=True)
+        ]
 
     return Column(label("state", state), values, MOMENT if state == "up" else "")
 
 
-def _counted(attribute: Count, labels: Labels = "") -> Column[ScopeView]:
-    def values(views: Sequence[ScopeView]) -> Values:
-        return views[0].judging.ledger.counted([view.key for view in views], attribute)
-
-    return Column(labels, values)
+def _counted(attribute: Literal["blips", "outages", "outage_seconds"], labels: Labels = "") -> Column[ScopeView]:
+    read = attrgetter(attribute)
+    return Column(labels, lambda views: [float(read(view.counted)) for view in views])
 
 
 def _of_ongoing(read: Callable[[ScopeView, Outage], float]) -> tuple[Column[ScopeView], ...]:
@@ -71,7 +63,7 @@ def _of_ongoing(read: Callable[[ScopeView, Outage], float]) -> tuple[Column[Scop
 
 def _past(bound: str) -> Callable[[ScopeView], Iterable[tuple[Labels, float]]]:
     def read(view: ScopeView) -> Iterator[tuple[Labels, float]]:
-        for outage in view.judging.ledger.past(*view.key):
+        for outage in view.past:
             value = getattr(outage, bound)
             yield label("outage", rfc3339(outage.start) or ""), value if value is not None else 0.0
 
@@ -79,7 +71,7 @@ def _past(bound: str) -> Callable[[ScopeView], Iterable[tuple[Labels, float]]]:
 
 
 def _past_seconds(view: ScopeView) -> Iterator[tuple[Labels, float]]:
-    for outage in view.judging.ledger.past(*view.key):
+    for outage in view.past:
         yield label("outage", rfc3339(outage.start) or ""), outage.duration_seconds or 0.0
 
 
@@ -101,13 +93,14 @@ SCOPE_FAMILIES: Final[tuple[ScopeFamily, ...]] = (
         "gauge",
         "What a scope is called in the targets file, if it has a title",
         pairs=_info,
-        fixed=True,
+        steady=False,
     ),
     Family(
         "prober_state_seconds_total",
         "counter",
         "Time in each state",
         (_state_seconds("up"), _state_seconds("down"), _state_seconds("unknown")),
+        moves=True,
     ),
     Family(
         "prober_outages_total",
@@ -125,7 +118,8 @@ SCOPE_FAMILIES: Final[tuple[ScopeFamily, ...]] = (
         "prober_outage_seconds",
         "gauge",
         "How long the ongoing outage has lasted (headline); 0: none",
-        _of_ongoing(lambda view, outage: max(0.0, view.now - outage.start)),
+        _of_ongoing(lambda view, outage: max(0.0, view.moment.now - outage.start)),
+        moves=True,
     ),
     Family(
         "prober_outage_started_after_timestamp_seconds",
@@ -173,11 +167,14 @@ SCOPE_FAMILIES: Final[tuple[ScopeFamily, ...]] = (
     ),
 )
 
+PAST_FAMILIES: Final = tuple(family for family in SCOPE_FAMILIES if family.name.startswith("prober_past_"))
+"""Those that tell of outages that have ended."""
+
 SCOPE_LABELS: Final = {
     "prober_scope_info": ("title",),
     "prober_state_seconds_total": ("state",),
     "prober_outages_total": ("class",),
-} | {family.name: ("outage",) for family in SCOPE_FAMILIES if family.name.startswith("prober_past_outage_")}
+} | {family.name: ("outage",) for family in PAST_FAMILIES}
 """What families add to the labels of the scope."""
 
 
@@ -240,46 +237,53 @@ NOTE_TEXT_MAX: Final = 200
 ENTITY_NETWORKS: Final = ("prober_entity_networks", "Networks of an entity, by state")
 
 
-def scope_rows(entities: Iterable[Entity]) -> Iterator[tuple[Scope, str, Labels]]:
-    """Every scope with its labels: what rules and inhibition need to tell the parts from the whole."""
-
-    def row(scope: Scope, name: str, common: Labels) -> tuple[Scope, str, Labels]:
-        return scope, name, f'scope="{scope}",{label("name", name)}{common}'
-
-    for entity in entities:
-        common = label("entity", entity.name) + (label("country", entity.country) if entity.country else "")
-        yield row("entity", entity.name, common)
-        for network in entity.networks:
-            yield row("network", network.name, common + label("network", network.name))
-        for site in entity.sites:
-            yield row("site", site.name, common + label("site", site.name))
-        for target in entity.targets:
-            own = common + _place_labels(target.network, target.site, target.hosted_in)
-            yield row("target", target.name, own)
-            for check in target.checks:
-                yield row("check", check.key, own)
+SLICE: Final = 100
+"""Scopes that are laid out or looked at, and other lines that are written, in one go."""
 
 
-@lru_cache(maxsize=4096)  # many targets stand in few places
-def _place_labels(network: str | None, site: str | None, hosted_in: str | None) -> Labels:
-    pairs = {"network": network, "site": site, "hosted_in": hosted_in}
-    return "".join(label(key, value) for key, value in pairs.items() if value)
+class _Layout:
+    """The scopes of one configuration, and the rows of what is said of them."""
+
+    def __init__(self) -> None:
+        self.moment = Moment()
+        self.views: list[ScopeView] = []
+        self.rows: Rows[ScopeView] = Rows(happened=attrgetter("changes"))
+        # The ledger's view has the past of these alone.
+        self.leading_views: list[ScopeView] = []
+        self.leading: Rows[ScopeView] = Rows(happened=attrgetter("changes"))
+        self._seen: tuple[int, int] | None = None  # versions of what the views show
+
+    async def fill(self, entities: tuple[Entity, ...], vantage: Labels, turns: Turns) -> None:
+        """Lay out all scopes, in slices."""
+        for entity in entities:
+            titles = scope_titles((entity,))
+            for scope, name, own in scope_rows((entity,)):
+                view = ScopeView((scope, name), self.moment, titles.get((scope, name), ""))
+                self.views.append(view)
+                self.rows.append(view, vantage + own)
+                if scope in PAST_SCOPES:
+                    self.leading_views.append(view)
+                    self.leading.append(view, vantage + own)
+                if len(self.views) % SLICE == 0:
+                    await turns.take()
+
+    async def look(self, judging: Judging, turns: Turns) -> None:
+        """Bring the views up to date; what has not changed anywhere is not looked at."""
+        self.moment.take(judging)
+        # While nothing can be written, outages are the judge's own, who keeps no version of them.
+        found = (judging.version, judging.ledger.version) if judging.ledger.writable else None
+        if found is not None and found == self._seen:
+            return
+        for views, bring in ((self.views, look), (self.leading_views, look_back)):
+            for start in range(0, len(views), SLICE):
+                bring(judging, views[start : start + SLICE])
+                await turns.take()
+        self._seen = found
 
 
-def scope_labels(entities: Iterable[Entity]) -> dict[tuple[Scope, str], Labels]:
-    """The labels of every scope."""
-    return {(scope, name): labels for scope, name, labels in scope_rows(entities)}
-
-
-def scope_titles(entities: Iterable[Entity]) -> dict[tuple[Scope, str], str]:
-    """What people call the scopes that have a title: entities, networks, sites, targets."""
-    found: dict[tuple[Scope, str], str] = {}
-    for entity in entities:
-        found["entity", entity.name] = entity.title
-        found |= {("network", network.name): network.title for network in entity.networks}
-        found |= {("site", site.name): site.title for site in entity.sites}
-        found |= {("target", target.name): target.title for target in entity.targets if target.title}
-    return found
+def _gathered(lines: Iterator[str]) -> Iterator[str]:
+    while some := "".join(islice(lines, SLICE)):
+        yield some
 
 
 class ScopeExposition:
@@ -290,43 +294,25 @@ class ScopeExposition:
         self._judging = judging
         self._entities = entities
         self._of: tuple[Entity, ...] | None = None
-        self._views: list[ScopeView] = []
-        self._leading: Rows[ScopeView] = Rows()
-        self._rows: Rows[ScopeView] = Rows()
+        self._layout = _Layout()
 
     async def render(self, writer: Writer) -> AsyncIterator[bytes]:
         """The families in pieces."""
         entities = self._entities()
-        if entities is not self._of:
-            await self._lay_out(entities, writer)
-        judging, views, rows, leading = self._judging, self._views, self._rows, self._leading
-        ongoing = {(outage.scope, outage.name): outage for outage in judging.ongoing()}
-        now = judging.utc()
-        for start in range(0, len(views), BLOCK):
-            shown = judging.shown
-            for view in views[start : start + BLOCK]:
-                view.state, view.ongoing, view.now = shown.get(view.key), ongoing.get(view.key), now
-            await writer.turns.take()
+        layout = self._layout
+        if entities is not self._of:  # another scrape may begin before this is done, and lays out its own
+            layout = _Layout()
+            await layout.fill(entities, self._vantage, writer.turns)
+            self._layout, self._of = layout, entities
+        await layout.look(self._judging, writer.turns)
+        await writer.read(layout.rows, [family for family in SCOPE_FAMILIES if family not in PAST_FAMILIES])
+        await writer.read(layout.leading, PAST_FAMILIES)
         for family in SCOPE_FAMILIES:
-            # Of a scope of another sort there is no past in the ledger's view.
-            of = leading if family.name.startswith("prober_past_") else rows
-            async for piece in writer.family((family, of)):
+            async for piece in writer.family((family, layout.leading if family in PAST_FAMILIES else layout.rows)):
                 yield piece
-        rest = "".join((*self._networks(entities), *self._vantage_lines(), *self._notes()))
-        yield writer.plain(rest.encode())
-
-    async def _lay_out(self, entities: tuple[Entity, ...], writer: Writer) -> None:
-        titles = scope_titles(entities)
-        views, rows, leading = [], Rows[ScopeView](), Rows[ScopeView]()
-        for number_, (scope, name, own) in enumerate(scope_rows(entities)):
-            view = ScopeView(self._judging, (scope, name), titles.get((scope, name), ""))
-            views.append(view)
-            rows.append(view, self._vantage + own)
-            if scope in PAST_SCOPES:
-                leading.append(view, self._vantage + own)
-            if number_ % BLOCK == 0:
-                await writer.turns.take()
-        self._of, self._views, self._rows, self._leading = entities, views, rows, leading
+        for lines in _gathered(chain(self._networks(entities), self._vantage_lines(), self._notes())):
+            yield writer.plain(lines.encode())
+            await writer.turns.take()
 
     def _vantage_lines(self) -> Iterator[str]:
         for family in VANTAGE_FAMILIES:

@@ -1,21 +1,22 @@
 """Prometheus' text format, made fast: columns of values, blocks of lines, and blocks that did not change kept as gzip.
 
-Ten thousand targets are a million lines. Most say what they said at the scrape before: their values are compared, and
-if none of a block has changed, its compressed form is sent again. A gzip member is a sequence of deflate blocks and the
-CRC of the whole (RFC 1952), and the CRC of two texts follows from the CRC of each, so nothing is compressed twice.
+Ten thousand targets are a million lines, and most say what they said at the scrape before. A block of rows in which
+nothing has happened since is not even read: all its compressed lines are sent again. Of one that is read, the values of
+each column are compared, and only a column in which one has changed is written and compressed anew. `prober.gzipparts`
+makes one gzip member of it all.
 """
 
 from __future__ import annotations
 
 import asyncio
-import struct
-import zlib
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain, islice
 from time import perf_counter
-from typing import Final, Generic, Literal, NamedTuple, TypeAlias, TypeVar
+from typing import Final, Generic, Literal, TypeAlias, TypeVar
 
+from prober.gzipparts import GzipMember, Packed, pack
 from prober.printable import printable
 
 T = TypeVar("T")
@@ -25,11 +26,14 @@ BLOCK: Final = 500
 TURN_SECONDS: Final = 0.002
 """After so much work the event loop has its turn."""
 
+PARTS: Final = 12
+"""Compressed blocks that are sent as one piece; some 50 KB."""
+
 Labels: TypeAlias = str  # rendered and escaped, each with a comma behind it
 Type: TypeAlias = Literal["gauge", "counter"]
 Values: TypeAlias = Sequence[float | None]
 
-MEASURED: Final = ".9g"
+MEASURED: Final = ".9f"
 """Form of measured times: a nanosecond of a second, and no clock is better."""
 MOMENT: Final = ".3f"
 """Form of moments and long times that change at each scrape: milliseconds."""
@@ -59,19 +63,21 @@ class Column(Generic[T]):
     """Series of a family that differ in the row alone: `labels` are the same for all, `values` are of all the rows.
 
     `form`: how values are written where the shortest form that reads back the same is not worth its price: the 17
-    digits of a measured time take three times as long as all else of a line.
+    digits of a measured time take three times as long as all else of a line. `steady`: of a row to which something
+    happened the value mostly stays what it was, so that it pays to keep and compare it.
     """
 
     labels: Labels
     values: Callable[[Sequence[T]], Values]
     form: str = ""
+    steady: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Family(Generic[T]):
     """A metric with series per row: for each column, or what `pairs` gives of a row: further labels and values.
 
-    `steady`: most values are what they were at the scrape before. `fixed`: all are, as long as the rows are the same.
+    `steady`: of `pairs`, what it is of a column. `moves`: values change with time, also while nothing happens.
     """
 
     name: str
@@ -80,7 +86,7 @@ class Family(Generic[T]):
     columns: tuple[Column[T], ...] = ()
     pairs: Callable[[T], Iterable[tuple[Labels, float]]] | None = None
     steady: bool = True
-    fixed: bool = False
+    moves: bool = False
 
     def read(self, row: T) -> list[tuple[Labels, float]]:
         """Further labels and values of one row."""
@@ -95,80 +101,6 @@ class Family(Generic[T]):
     def head(self) -> str:
         """The lines ahead of the series."""
         return f"# HELP {self.name} {self.help}\n# TYPE {self.name} {self.type}\n"
-
-
-# -- gzip of parts -----------------------------------------------------------------------------------------------------
-
-
-class Packed(NamedTuple):
-    """Text as deflate blocks that refer to nothing before them, with what its gzip trailer needs."""
-
-    data: bytes
-    crc: int
-    size: int  # octets of the text
-
-
-def pack(text: bytes) -> Packed:
-    """Compress at level 1, which takes a quarter of the time of the default and costs little on such text."""
-    compressor = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS)
-    return Packed(compressor.compress(text) + compressor.flush(zlib.Z_SYNC_FLUSH), zlib.crc32(text), len(text))
-
-
-class GzipMember:
-    """Puts packed parts together to one gzip member (RFC 1952)."""
-
-    HEADER: Final = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x04\xff"
-
-    def __init__(self) -> None:
-        self._crc = 0
-        self._size = 0
-
-    def add(self, part: Packed) -> bytes:
-        """What to send of a part."""
-        self._crc = _multiplied(_shift(part.size), self._crc) ^ part.crc
-        self._size += part.size
-        return part.data
-
-    def end(self) -> bytes:
-        """The last, empty deflate block and the trailer."""
-        return b"\x03\x00" + struct.pack("<II", self._crc, self._size & 0xFFFFFFFF)
-
-
-_POLYNOMIAL: Final = 0xEDB88320
-"""CRC-32's, the lowest power in the highest bit."""
-_ONE: Final = 1 << 31
-
-
-def _multiplied(a: int, b: int) -> int:
-    """a times b, as polynomials modulo CRC-32's (as zlib's crc32_combine does it)."""
-    product = 0
-    while a:
-        if a & _ONE:
-            product ^= b
-        a = (a << 1) & 0xFFFFFFFF
-        b = (b >> 1) ^ _POLYNOMIAL if b & 1 else b >> 1
-    return product
-
-
-def _squares() -> Iterator[int]:
-    square = _ONE >> 8
-    for _ in range(40):
-        yield square
-        square = _multiplied(square, square)
-
-
-_SQUARES: Final = tuple(_squares())
-"""x to the powers of 8, 16, 32, ..."""
-
-
-@lru_cache(maxsize=4096)
-def _shift(octets: int) -> int:
-    """x to the power of 8 * octets: what appending so many octets multiplies the CRC before them by."""
-    power = _ONE
-    for bit, square in enumerate(_SQUARES[: octets.bit_length()]):
-        if octets >> bit & 1:
-            power = _multiplied(square, power)
-    return power
 
 
 # -- rendering ---------------------------------------------------------------------------------------------------------
@@ -187,85 +119,94 @@ class Turns:
             self._since = perf_counter()
 
 
-_Memo: TypeAlias = "tuple[object, Packed | None]"
+class _Block(Generic[T]):
+    """Rows that are rendered together, and what was sent of them last: by family, a part for each column."""
+
+    __slots__ = ("count", "items", "labels", "parts", "said")
+
+    def __init__(self) -> None:
+        self.items: list[T] = []
+        self.labels: list[Labels] = []
+        self.count: int | None = None  # of what had happened to the rows before the parts were made
+        self.parts: dict[str, list[Packed | None]] = {}
+        self.said: dict[str, list[object]] = {}  # the values in the parts, where they are compared
+
+    def read(self, family: Family[T]) -> Iterator[None]:
+        """Bring a family's parts up to date, a column at a step."""
+        name, columns = family.name, len(family.columns)
+        size = columns + (family.pairs is not None)
+        parts = self.parts.setdefault(name, [None] * size)
+        said = self.said.setdefault(name, [None] * size)
+        for place, column in enumerate(family.columns):
+            values = column.values(self.items)
+            if said[place] != values:
+                parts[place] = _packed(_lines(name, column, self.labels, values))
+                said[place] = values if column.steady else None
+            yield
+        if family.pairs is not None:
+            pairs = [tuple(found) for found in map(family.pairs, self.items)]
+            if said[columns] != pairs:
+                parts[columns] = _packed(_pair_lines(name, self.labels, pairs))
+                said[columns] = pairs if family.steady else None
+            yield
 
 
 class Rows(Generic[T]):
-    """Things of one sort with their labels, and what was sent of them at the scrape before."""
+    """Things of one sort with their labels, in blocks, and what was sent of them at the scrape before.
 
-    def __init__(self, rows: Iterable[tuple[T, Labels]] = ()) -> None:
-        self._blocks: list[tuple[list[T], list[Labels]]] = []
-        self._memo: dict[tuple[str, int, int], _Memo] = {}
-        self._size = 0
+    `happened` tells of a row how often anything that its families tell has changed, but for those that move: it never
+    goes back. Without it, all is read at each scrape.
+    """
+
+    def __init__(self, rows: Iterable[tuple[T, Labels]] = (), happened: Callable[[T], int] | None = None) -> None:
+        self._blocks: list[_Block[T]] = []
+        self._happened = happened
         for row, labels in rows:
             self.append(row, labels)
 
     def __len__(self) -> int:
-        return self._size
+        return sum(len(block.items) for block in self._blocks)
 
     def append(self, row: T, labels: Labels) -> None:
         """Add a row at the end. Only before anything is rendered."""
-        if self._size % BLOCK == 0:
-            self._blocks.append(([], []))
-        items, all_labels = self._blocks[-1]
-        items.append(row)
-        all_labels.append(labels[:-1])
-        self._size += 1
+        if not self._blocks or len(self._blocks[-1].items) == BLOCK:
+            self._blocks.append(_Block())
+        self._blocks[-1].items.append(row)
+        self._blocks[-1].labels.append(labels[:-1])
+
+    def extend(self, rows: Rows[T]) -> None:
+        """Add the blocks of others, and share what is kept of them."""
+        self._blocks += rows._blocks
 
     async def text(self, family: Family[T], turns: Turns) -> AsyncIterator[bytes]:
         """The lines of a family, block by block."""
-        for items, labels in self._blocks:
+        for block in self._blocks:
             for column in family.columns:
-                yield _lines(family.name, column, labels, column.values(items))
+                yield _lines(family.name, column, block.labels, column.values(block.items))
                 await turns.take()
             if family.pairs is not None:
-                yield _pair_lines(family.name, labels, map(family.pairs, items))
+                yield _pair_lines(family.name, block.labels, map(family.pairs, block.items))
                 await turns.take()
 
-    async def packed(self, family: Family[T], turns: Turns) -> AsyncIterator[Packed]:
-        """The same, compressed; what has not changed is not made again."""
-        for place, (items, labels) in enumerate(self._blocks):
-            for number_, column in enumerate(family.columns):
-                key = (family.name, number_, place)
-                if family.fixed and key in self._memo:
-                    packed = self._memo[key][1]
-                else:
-                    packed = self._column(key, family, column, items, labels)
-                if packed is not None:
-                    yield packed
-                await turns.take()
-            if family.pairs is not None:
-                packed = self._pairs((family.name, -1, place), family, items, labels)
-                if packed is not None:
-                    yield packed
-                await turns.take()
+    async def read(self, families: Sequence[Family[T]], turns: Turns) -> None:
+        """Bring the compressed parts of all of these families up to date. A block's rows are read for all families in
+        one go, while the processor has them at hand.
+        """
+        moving = [family for family in families if family.moves]
+        for block in self._blocks:
+            # Counted ahead: what happens during a turn of the loop may be missed now, and is seen at the next scrape.
+            count = None if self._happened is None else sum(map(self._happened, block.items))
+            for family in moving if count is not None and count == block.count else families:
+                for _ in block.read(family):
+                    await turns.take()
+            block.count = count
+            await turns.take()
 
-    def _column(
-        self, key: tuple[str, int, int], family: Family[T], column: Column[T], items: list[T], labels: list[Labels]
-    ) -> Packed | None:
-        values = column.values(items)
-        if not family.steady:
-            return _packed(_lines(family.name, column, labels, values))
-        known = self._memo.get(key)
-        if known is not None and known[0] == values:
-            return known[1]
-        packed = _packed(_lines(family.name, column, labels, values))
-        self._memo[key] = values, packed
-        return packed
-
-    def _pairs(
-        self, key: tuple[str, int, int], family: Family[T], items: list[T], labels: list[Labels]
-    ) -> Packed | None:
-        assert family.pairs is not None
-        known = self._memo.get(key)
-        if family.fixed and known is not None:
-            return known[1]
-        pairs = [tuple(found) for found in map(family.pairs, items)]
-        if known is not None and known[0] == pairs:
-            return known[1]
-        packed = _packed(_pair_lines(family.name, labels, pairs))
-        self._memo[key] = (None if family.fixed else pairs), packed
-        return packed
+    def packed(self, family: Family[T]) -> Iterator[Packed]:
+        """The lines of a family that was read, compressed."""
+        for part in chain.from_iterable(block.parts[family.name] for block in self._blocks):
+            if part is not None:
+                yield part
 
 
 def _packed(text: bytes) -> Packed | None:
@@ -295,6 +236,9 @@ def _pair_lines(name: str, labels: Sequence[Labels], pairs: Iterable[Iterable[tu
     ).encode()
 
 
+_packed_head: Final = lru_cache(maxsize=512)(pack)
+
+
 class Writer:
     """Gathers what is rendered into pieces of an answer, as text or as a gzip member."""
 
@@ -302,24 +246,29 @@ class Writer:
         self.turns = Turns()
         self._member = GzipMember() if gzip else None
 
+    async def read(self, rows: Rows[T], families: Sequence[Family[T]]) -> None:
+        """To be awaited ahead of `family`, once for each of the rows and with all their families."""
+        if self._member is not None:
+            await rows.read(families, self.turns)
+
     async def family(self, *parts: tuple[Family[T], Rows[T]]) -> AsyncIterator[bytes]:
         """A family's head and its series; several parts where each sort of rows is read in its own way.
 
         A family without series is left out.
         """
         head = parts[0][0].head.encode() if parts else b""
+        if self._member is not None:
+            packed = [part for family, rows in parts for part in rows.packed(family)]
+            waiting = iter((_packed_head(head), *packed) if packed else ())
+            while some := b"".join(map(self._member.add, islice(waiting, PARTS))):
+                yield some
+                await self.turns.take()
+            return
         for family, rows in parts:
-            if self._member is not None:
-                async for packed in rows.packed(family, self.turns):
-                    if head:
-                        yield self.plain(head)
-                        head = b""
-                    yield self._member.add(packed)
-            else:
-                async for text in rows.text(family, self.turns):
-                    if text:
-                        yield head + text
-                        head = b""
+            async for text in rows.text(family, self.turns):
+                if text:
+                    yield head + text
+                    head = b""
 
     def begin(self) -> bytes:
         """What goes ahead of everything."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -37,8 +37,8 @@ from prober.ledger.files import LedgerError
 from prober.ledger.notes import Note, add_note, notes_in, remove_note
 from prober.ledger.read import Opener, gaps_in, outages_in
 from prober.ledger.storage import Restored, Storage
-from prober.ledger.totals import Key, ScopeState, State, StateBook, Totals, state_of
-from prober.ledger.view import Count, View
+from prober.ledger.totals import Counted, Key, ScopeState, State, StateBook, Totals, state_of
+from prober.ledger.view import View
 from prober.ledger.writer import Writer
 
 log = logging.getLogger("prober.ledger")
@@ -290,13 +290,29 @@ class Ledger:
         """The newest 20 notes, newest first; what another process has written is seen with the next heartbeat."""
         return self._view.notes
 
-    def counted(self, keys: Iterable[Key], what: Count) -> list[float]:
-        """One of the totals that outages make, of many scopes: for a scrape of thousands."""
-        return self._view.counted(keys, what)
+    # For a scrape of thousands of scopes, the same in their parts, which stay the same objects while nothing happens.
 
-    def state_seconds(self, keys: Iterable[Key], state: State) -> list[float]:
-        """The total of one state, of many scopes."""
-        return self._view.state_seconds(keys, state)
+    def ongoing_at(self, keys: Iterable[Key]) -> Iterator[Outage | None]:
+        """The open outage of each of these scopes, as last written."""
+        return self._view.ongoing_at(keys)
+
+    def counted(self, keys: Iterable[Key]) -> Iterator[Counted]:
+        """What outages add up to, of each of these scopes."""
+        return self._view.counted(keys)
+
+    def states(self, keys: Iterable[Key]) -> Iterator[ScopeState]:
+        """The seconds in each state, up to its last change, of each of these scopes; from then on up to `elapsed`."""
+        return self._view.states_of(keys)
+
+    @property
+    def version(self) -> int:
+        """Another one whenever an outage, a state or a count of a scope has changed."""
+        return self._view.version
+
+    @property
+    def elapsed(self) -> float:
+        """The ledger's own clock at the last heartbeat that was written: totals are counted up to it."""
+        return self._view.elapsed
 
     @property
     def unwritten(self) -> int:

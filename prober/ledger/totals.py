@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from prober.judge.records import StateChanged, Verdict
 
@@ -61,6 +61,12 @@ class ScopeState:
             self.state,
             elapsed,
         )
+
+
+NOTHING: Final = Counted()
+"""No outage has been counted yet."""
+NEVER: Final = ScopeState()
+"""No state has been noted yet."""
 
 
 def never_up(states: Mapping[Key, ScopeState]) -> Iterator[Key]:

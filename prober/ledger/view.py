@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from operator import attrgetter
-from typing import Final, Literal, TypeAlias
+from collections.abc import Iterable, Iterator
+from itertools import repeat
 
 from prober.judge.records import Outage, OutageClass
 from prober.ledger.batch import Batch, Written
 from prober.ledger.storage import PAST_KEPT, PAST_SCOPES, Restored
-from prober.ledger.totals import Counted, Key, ScopeState, State, Totals, after_absence
-
-Count: TypeAlias = Literal["blips", "outages", "outage_seconds"]
-
-_NOTHING: Final = Counted()
-_NEVER: Final = ScopeState()
+from prober.ledger.totals import NEVER, NOTHING, Counted, Key, ScopeState, Totals, after_absence
 
 
 class View:
@@ -22,17 +16,21 @@ class View:
 
     def __init__(self, restored: Restored) -> None:
         self.ongoing = {outage.id: outage for outage in restored.open_outages}
+        self._ongoing_at: dict[Key, Outage] = {(one.scope, one.name): one for one in restored.open_outages}
         self.open_gaps = {gap.id: gap for gap in restored.open_gaps}
         self.past = {key: list(outages) for key, outages in restored.past.items()}
         self.notes = restored.notes
         self.states = after_absence(restored.states, restored.elapsed)
         self._counted = dict(restored.totals)
-        self._elapsed = restored.elapsed
+        self.elapsed = restored.elapsed
+        """The ledger's own clock at the last heartbeat that was written."""
+        self.version = 0
+        """Another one whenever something of a scope has changed."""
 
     def totals(self, key: Key) -> Totals:
         """Counted up to the last heartbeat that was written."""
-        counted = self._counted.get(key, _NOTHING)
-        state = self.states.get(key, _NEVER).at(self._elapsed)
+        counted = self._counted.get(key, NOTHING)
+        state = self.states.get(key, NEVER).at(self.elapsed)
         return Totals(
             counted.blips,
             counted.outages,
@@ -42,18 +40,17 @@ class View:
             state.unknown_seconds,
         )
 
-    def counted(self, keys: Iterable[Key], what: Count) -> list[float]:
-        """One of the totals that outages make, of many scopes."""
-        read, known = attrgetter(what), self._counted
-        return [float(read(known.get(key, _NOTHING))) for key in keys]
+    def ongoing_at(self, keys: Iterable[Key]) -> Iterator[Outage | None]:
+        """The open outage of each of these scopes."""
+        return map(self._ongoing_at.get, keys)
 
-    def state_seconds(self, keys: Iterable[Key], state: State) -> list[float]:
-        """Seconds in `state`, as in `totals`, of many scopes."""
-        read, states, elapsed = attrgetter(f"{state}_seconds"), self.states, self._elapsed
-        rows = [states.get(key, _NEVER) for key in keys]
-        return [
-            read(row) + elapsed - row.since if row.state == state and elapsed > row.since else read(row) for row in rows
-        ]
+    def counted(self, keys: Iterable[Key]) -> Iterator[Counted]:
+        """What outages add up to, of each of these scopes."""
+        return map(self._counted.get, keys, repeat(NOTHING))
+
+    def states_of(self, keys: Iterable[Key]) -> Iterator[ScopeState]:
+        """The seconds in each state, as they were when the state changed last, of each of these scopes."""
+        return map(self.states.get, keys, repeat(NEVER))
 
     def take(self, batch: Batch, written: Written) -> None:
         """A batch was committed."""
@@ -69,20 +66,24 @@ class View:
                 self.open_gaps.pop(name, None)
         if written.notes is not None:
             self.notes = written.notes
+        if batch.outages or batch.states or written.counted or batch.prune_before is not None:
+            self.version += 1
         self._counted |= written.counted
         self.states |= batch.states
         if batch.heartbeat is not None:
-            self._elapsed = batch.heartbeat.elapsed
+            self.elapsed = batch.heartbeat.elapsed
         if batch.prune_before is not None:
             self._forget(batch.prune_before)
 
     def _take_outage(self, outage: Outage) -> None:
+        key = outage.scope, outage.name
         if outage.ongoing:
-            self.ongoing[outage.id] = outage
+            self.ongoing[outage.id] = self._ongoing_at[key] = outage
             return
         self.ongoing.pop(outage.id, None)
+        if (other := self._ongoing_at.get(key)) is not None and other.id == outage.id:
+            del self._ongoing_at[key]
         if outage.scope in PAST_SCOPES and outage.outage_class is OutageClass.OUTAGE:
-            key = outage.scope, outage.name
             past = [other for other in self.past.get(key, ()) if other.id != outage.id]
             past.append(outage)
             past.sort(key=lambda one: (one.start, one.id), reverse=True)

@@ -28,7 +28,7 @@ from prober.replay.scrape import Scraper, Tape
 from prober.replay.truth import Fate, Span, Truth, union
 from prober.runner import Runner, _Round
 from prober.schedule import Budgets
-from prober.scopes import scope_labels
+from prober.scopeviews import scope_labels
 
 CELLS: Final = 100
 """Parts of the world's time for which losses are counted apart, for the timeline."""

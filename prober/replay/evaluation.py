@@ -11,7 +11,7 @@ from prober.model import Entity
 from prober.replay.rules import GONE, ONGOING, SEEN, STATE, ScopeRules, VantageHistory, Vote
 from prober.replay.scrape import CLOSE_SCRAPES, KEEP_SCRAPES, LEADING, SCRAPE_SECONDS, Change, Tape
 from prober.replay.spool import Spool
-from prober.scopes import scope_labels
+from prober.scopeviews import scope_labels
 from prober.textformat import label
 
 VANTAGE_STATE: Final = "vantage:prober_state:current"

@@ -15,7 +15,7 @@ from prober.printable import printable
 from prober.replay.run import Replayed
 from prober.report.report import Record, Vantage, report
 from prober.report.show import LEADING_COLUMNS, class_of, recorded, table
-from prober.scopes import scope_labels
+from prober.scopeviews import scope_labels
 
 NARROW_COLUMNS: Final = 76
 """Below this width there is room for what happened, and not for who saw it."""

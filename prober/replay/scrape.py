@@ -25,7 +25,8 @@ from prober.replay.clock import WorldClock
 from prober.replay.ledger import StepLedger
 from prober.replay.spool import Spool
 from prober.runner import Figures
-from prober.scopes import ENTITY_NETWORKS, SCOPE_FAMILIES, VANTAGE_FAMILIES, ScopeView, scope_labels, state_word
+from prober.scopes import ENTITY_NETWORKS, SCOPE_FAMILIES, VANTAGE_FAMILIES, state_word
+from prober.scopeviews import Moment, ScopeView, look, look_back, scope_labels
 from prober.selfmetrics import AgentCollector, ReloadFigures
 from prober.state import CheckState, State
 from prober.textformat import Labels, label
@@ -181,16 +182,17 @@ class Scraper:
         self._put(STARTED, self._common + self._tail, at, self._started, True)
 
     def _all_scopes(self, judging: Judging, at: float, keep: bool, close: bool, changed: bool) -> None:
-        ongoing = {(outage.scope, outage.name): outage for outage in judging.ongoing()}
-        now = judging.utc()
+        moment = Moment()
+        moment.take(judging)
         for (scope, name), labels in self._scopes.items():
             if not (keep or changed) and scope != "entity":
                 continue
-            shown, outage = judging.shown.get((scope, name)), ongoing.get((scope, name))
-            new = changed and self._note((scope, name), shown, outage, judging.ledger.past(scope, name), at)
+            view = ScopeView((scope, name), moment)
+            look(judging, (view,))
+            look_back(judging, (view,))
+            new = changed and self._note(view.key, view.state, view.ongoing, view.past, at)
             if not (new or keep or (close and scope == "entity")):
                 continue
-            view = ScopeView(judging, (scope, name), state=shown, ongoing=outage, now=now)
             own = self._common + labels
             for family in SCOPE_FAMILIES:
                 due = keep or (close and scope == "entity" and family.name in _CLOSE)

@@ -29,6 +29,8 @@ BESIDE = {
     "printable": "schedule",
     "selfmetrics": "metrics",
     "textformat": "schedule",
+    "gzipparts": "schedule",
+    "scopeviews": "scopes",
     "shard": "schedule",
     "ledger_cli": "api",
     "sentence": "api",

@@ -30,7 +30,7 @@ from prober.judge.records import GapCause, Settings
 from prober.ledger.batch import Batch, Heartbeat, OutageEntry, write
 from prober.ledger.files import FILE_NAME, create, open_writing
 from prober.ledger.notes import Note, add_note
-from prober.ledger.totals import ScopeState
+from prober.ledger.totals import Counted, ScopeState
 from prober.live import table_of
 from prober.logs import json_line, logfmt_line
 from prober.model import Check, Entity, Network, Observation, Site, Target
@@ -183,6 +183,7 @@ class Ledger:
     """Has nothing but notes."""
 
     writable, unwritten, lost = True, 0, 0
+    version, elapsed = 0, 0.0
 
     def latest_notes(self) -> tuple[Note, ...]:
         hostile = Note(HOSTILE, BEGIN, None, HOSTILE, LONG, LONG, "", BEGIN)
@@ -191,11 +192,11 @@ class Ledger:
     def past(self, _scope: str, _name: str) -> list[Any]:
         return []
 
-    def counted(self, keys: Iterable[Any], _what: str) -> list[float]:
-        return [0.0 for _ in keys]
+    def counted(self, keys: Iterable[Any]) -> list[Counted]:
+        return [Counted() for _ in keys]
 
-    def state_seconds(self, keys: Iterable[Any], _state: str) -> list[float]:
-        return [0.0 for _ in keys]
+    def states(self, keys: Iterable[Any]) -> list[ScopeState]:
+        return [ScopeState() for _ in keys]
 
 
 async def exposition() -> str:
@@ -204,7 +205,8 @@ async def exposition() -> str:
         shown={},
         judge=SimpleNamespace(observer_up=True, settings=Settings()),
         reference_count=0,
-        ongoing=lambda: [outage(HOSTILE, entity=HOSTILE)],
+        ongoing_at=lambda places: [outage(HOSTILE, entity=HOSTILE) for _ in places],
+        version=0,
         utc=lambda: BEGIN,
     )
     rendering = ScopeExposition(HOSTILE, judging, lambda: tuple(entities())).render(Writer(gzip=False))  # type: ignore[arg-type]

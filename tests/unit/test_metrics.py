@@ -20,13 +20,14 @@ from prometheus_client.samples import Sample
 
 from prober import textformat
 from prober.failures import Failure, Operation
+from prober.gzipparts import GzipMember, pack
 from prober.metrics import Exposition, fnv1a_32
 from prober.model import Check, Entity, Fact, Observation, Target
 from prober.probes import PROBES
 from prober.runner import Figures
 from prober.selfmetrics import AgentCollector, ReloadFigures, make_registry
 from prober.state import CheckState, State
-from prober.textformat import BLOCK, Column, Family, GzipMember, Rows, Writer, label, number, pack
+from prober.textformat import BLOCK, Column, Family, Rows, Writer, label, number
 
 HOSTILE = 'a"b\\c\nd\re\x1b[31mf\u2028g\u202eh\x00i\ud800{}= ,#'
 
@@ -284,7 +285,10 @@ class _Member:
         return getattr(self._inner, name)
 
 
-async def test_no_more_than_a_block_is_rendered_between_two_turns_of_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("compressed", [False, True])
+async def test_no_more_than_a_block_is_rendered_between_two_turns_of_the_loop(
+    monkeypatch: pytest.MonkeyPatch, compressed: bool
+) -> None:
     monkeypatch.setattr(textformat, "TURN_SECONDS", 0.0)  # else a fast machine does several in one turn
     kinds = list(PROBES)
     many = [Target(f"t{n}", "e", (check(f"t{n}", kinds[n % len(kinds)]),)) for n in range(4 * BLOCK + 7)]
@@ -300,7 +304,9 @@ async def test_no_more_than_a_block_is_rendered_between_two_turns_of_the_loop(mo
             await asyncio.sleep(0)
 
     beside = asyncio.create_task(turns())
-    text = await render(touched, own=CollectorRegistry())  # type: ignore[arg-type]
+    exposition = Exposition("v", touched, PROBES, CollectorRegistry())  # type: ignore[arg-type]
+    whole = b"".join([piece async for piece in exposition.render(gzip=compressed)])
+    text = (gzip.decompress(whole) if compressed else whole).decode()
     ended = True
     await beside
     assert len(of(text, "probe_success")) == len(many)
