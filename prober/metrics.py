@@ -32,6 +32,7 @@ from prober.textformat import (
     Values,
     Writer,
     label,
+    let_go,
     number,
 )
 
@@ -261,6 +262,10 @@ class _Layout:
             for rows in self.by_kind.values():
                 self.checks.extend(rows)
 
+    def parts(self) -> list[object]:
+        """What it is made of, for `let_go`."""
+        return [part for rows in (self.checks, self.targets, *self.by_kind.values()) for part in rows.parts()]
+
 
 async def _together(states: Sequence[CheckState], turns: Turns) -> Iterator[CheckState]:
     """All checks by kind, interval and phase."""
@@ -332,7 +337,9 @@ class Exposition:
         entities, layout = self._state.entities, _Layout()
         await layout.fill(list(self._state), self._vantage, writer.turns)
         await writer.turns.take()
+        remains = self._layout.parts()
         self._layout, self._layout_of = layout, entities
+        await let_go(remains, writer.turns)
         return layout
 
     def _own(self) -> Iterator[str]:

@@ -15,7 +15,7 @@ from prober.ledger.totals import State
 from prober.model import Entity
 from prober.printable import printable
 from prober.scopeviews import Moment, ScopeView, look, look_back, scope_rows, scope_titles
-from prober.textformat import MOMENT, Column, Family, Labels, Rows, Turns, Values, Writer, label, number
+from prober.textformat import MOMENT, Column, Family, Labels, Rows, Turns, Values, Writer, label, let_go, number
 
 ScopeFamily = Family[ScopeView]
 
@@ -267,6 +267,10 @@ class _Layout:
                 if len(self.views) % SLICE == 0:
                     await turns.take()
 
+    def parts(self) -> list[object]:
+        """What it is made of, for `let_go`."""
+        return [*self.views, *self.rows.parts(), *self.leading.parts()]
+
     async def look(self, judging: Judging, turns: Turns) -> None:
         """Bring the views up to date; what has not changed anywhere is not looked at."""
         self.moment.take(judging)
@@ -303,7 +307,9 @@ class ScopeExposition:
         if entities is not self._of:  # another scrape may begin before this is done, and lays out its own
             layout = _Layout()
             await layout.fill(entities, self._vantage, writer.turns)
+            remains = self._layout.parts()
             self._layout, self._of = layout, entities
+            await let_go(remains, writer.turns)
         await layout.look(self._judging, writer.turns)
         await writer.read(layout.rows, [family for family in SCOPE_FAMILIES if family not in PAST_FAMILIES])
         await writer.read(layout.leading, PAST_FAMILIES)

@@ -119,6 +119,13 @@ class Turns:
             self._since = perf_counter()
 
 
+async def let_go(parts: list[object], turns: Turns) -> None:
+    """Drop the last references to things one by one, for all at once would hold the event loop for too long."""
+    while parts:
+        parts.pop()
+        await turns.take()
+
+
 class _Block(Generic[T]):
     """Rows that are rendered together, and what was sent of them last: by family, a part for each column."""
 
@@ -173,6 +180,10 @@ class Rows(Generic[T]):
             self._blocks.append(_Block())
         self._blocks[-1].items.append(row)
         self._blocks[-1].labels.append(labels[:-1])
+
+    def parts(self) -> list[object]:
+        """What these rows are made of, for `let_go`."""
+        return list(self._blocks)
 
     def extend(self, rows: Rows[T]) -> None:
         """Add the blocks of others, and share what is kept of them."""

@@ -1,6 +1,6 @@
 """Round trips and loss of the last day, per check, for the small curves on the page: in memory, and small.
 
-A check takes 1.6 kB once it has been probed for five minutes; 10,000 of them 16 MB. They begin anew with the agent.
+A check takes 1.1 kB once it has been probed for five minutes; 10,000 of them 11 MB. They begin anew with the agent.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import isnan, nan
+from math import exp, isnan, log, nan
 from typing import Final
 
 from prober.model import Observation
@@ -21,6 +21,8 @@ TOGETHER_MAX: Final = 24
 """Checks that one curve is made of."""
 
 _NONE: Final = 255
+_STEPS: Final = 3_000
+"""Round trips are kept in 16 bits, as logarithms: to 0.02 %, from a microsecond to half an hour; 0: none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,21 +52,21 @@ class Ring:
     def __init__(self, bucket: int) -> None:
         self.bucket = bucket  # the one under way, since 1970
         self.probes = self.lost = 0
-        self.samples: list[float] = []
-        self.rtt: array[float] | None = None
+        self.samples = array("f")
+        self.rtt: array[int] | None = None
         self.loss: bytearray | None = None  # percent
 
     def turn(self, bucket: int) -> None:
         """Put the bucket under way among the others and begin `bucket`."""
         if self.rtt is None or self.loss is None:
-            self.rtt, self.loss = array("f", [nan]) * BUCKETS, bytearray([_NONE]) * BUCKETS
+            self.rtt, self.loss = array("H", [0]) * BUCKETS, bytearray([_NONE]) * BUCKETS
         place = self.bucket % BUCKETS
-        self.rtt[place] = _median(self.samples)
+        self.rtt[place] = _code(_median(self.samples))
         self.loss[place] = round(100 * self.lost / self.probes) if self.probes else _NONE
         for skipped in range(self.bucket + 1, min(bucket, self.bucket + BUCKETS)):
-            self.rtt[skipped % BUCKETS], self.loss[skipped % BUCKETS] = nan, _NONE
+            self.rtt[skipped % BUCKETS], self.loss[skipped % BUCKETS] = 0, _NONE
         self.bucket, self.probes, self.lost = bucket, 0, 0
-        self.samples.clear()
+        self.samples = array("f")
 
     def values(self, bucket: int) -> tuple[float, int]:
         """Round trip (NaN: none) and loss in percent (255: none) of a bucket of the last day."""
@@ -72,7 +74,7 @@ class Ring:
             return _median(self.samples), round(100 * self.lost / self.probes) if self.probes else _NONE
         if self.rtt is None or self.loss is None or not self.bucket - BUCKETS < bucket < self.bucket:
             return nan, _NONE
-        return self.rtt[bucket % BUCKETS], self.loss[bucket % BUCKETS]
+        return _seconds(self.rtt[bucket % BUCKETS]), self.loss[bucket % BUCKETS]
 
 
 class Rings:
@@ -121,6 +123,14 @@ class Rings:
             trips.append(None if isnan(answered) else answered)
             losses.append(sum(lost) / len(lost) / 100 if lost else None)
         return Course(tuple(trips), tuple(losses))
+
+
+def _code(seconds: float) -> int:
+    return 0 if isnan(seconds) else min(65_535, 1 + round(_STEPS * log(max(seconds, 1e-6) / 1e-6)))
+
+
+def _seconds(code: int) -> float:
+    return 1e-6 * exp((code - 1) / _STEPS) if code else nan
 
 
 def _median(values: Sequence[float]) -> float:

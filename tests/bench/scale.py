@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from statistics import median
 
 from tests.bench.cost import check
 from tests.bench.figures import within
@@ -68,9 +69,10 @@ def busy(count: int, seconds: float, say: Callable[[str], None]) -> dict[str, fl
         time.sleep(5.0)
         say(f"scale: {seconds:g} s with a scrape every {SCRAPE_SECONDS:g} s")
         before, began, used = agent.scrape(), time.monotonic(), cpu_seconds(agent.pid)
+        scrapes = []
         while (left := began + seconds - time.monotonic()) > 0:
             time.sleep(min(left, SCRAPE_SECONDS))
-            agent.ask("/metrics", headers=GZIP)
+            scrapes.append(_scraped(agent))
         share = (cpu_seconds(agent.pid) - used) / (time.monotonic() - began)
         after = agent.scrape()
         found |= {
@@ -89,24 +91,26 @@ def busy(count: int, seconds: float, say: Callable[[str], None]) -> dict[str, fl
         time.sleep(5.0)
         idle = (cpu_seconds(agent.pid) - used_quiet) / (time.monotonic() - quiet_from)
         before = agent.scrape()
-        took, cpu, size = 0.0, 0.0, 0
         for _ in range(SCRAPES_IN_A_ROW):
-            began, used = time.monotonic(), cpu_seconds(agent.pid)
-            size = len(agent.ask("/metrics", headers=GZIP))
-            seconds_taken = time.monotonic() - began
-            took += seconds_taken
-            cpu += cpu_seconds(agent.pid) - used - idle * seconds_taken
+            agent.ask("/metrics", headers=GZIP)
             time.sleep(1.0)
         after = agent.scrape()
         found |= _late("late_scraping", before, after)
-        found["scrape_cpu_seconds"] = cpu / SCRAPES_IN_A_ROW
-        found["scrape_seconds"] = took / SCRAPES_IN_A_ROW
-        found["scrape_bytes"] = size
+        found["scrape_cpu_seconds"] = median(cpu - idle * took for took, cpu, _ in scrapes)
+        found["scrape_seconds"] = median(took for took, _, _ in scrapes)
+        found["scrape_bytes"] = median(size for _, _, size in scrapes)
         stalled = after.histogram("prober_loop_stall_seconds")
         found["stalls_over_25_ms"] = sum(
             _count(histogram, 0.025) * sign for histogram, sign in ((stalled, 1), (stalls, -1))
         )
     return found
+
+
+def _scraped(agent: Agent) -> tuple[float, float, int]:
+    """Seconds and CPU seconds (of all that the agent did meanwhile) of a scrape, and its bytes."""
+    began, used = time.monotonic(), cpu_seconds(agent.pid)
+    size = len(agent.ask("/metrics", headers=GZIP))
+    return time.monotonic() - began, cpu_seconds(agent.pid) - used, size
 
 
 def _count(histogram: dict[float, float], bound: float) -> float:

@@ -229,7 +229,21 @@ def test_time_without_a_probe_is_empty_and_not_what_was_there_a_day_ago() -> Non
     course = rings.course(["host/icmp"], back)
     assert course is not None
     assert [value is None for value in course.rtt_seconds[-101:]] == [True] * 100 + [False]
-    assert course.rtt_seconds[-102] == pytest.approx(0.1)
+    assert course.rtt_seconds[-102] == pytest.approx(0.1, rel=2e-4)
+
+
+@pytest.mark.parametrize("rtt", [1e-7, 1e-6, 0.000_043, 0.0999, 0.1001, 3.3, 299.0, 5_000.0])
+def test_round_trips_are_kept_small_and_close_enough(rtt: float) -> None:
+    rings = Rings()
+    begin = BEGIN - BEGIN % BUCKET_SECONDS
+    rings.observe(seen(begin, rtt))
+    rings.observe(seen(begin + BUCKET_SECONDS, None))
+    course = rings.course(["host/icmp"], begin + BUCKET_SECONDS)
+    assert course is not None
+    kept = course.rtt_seconds[-2]
+    assert kept is not None
+    assert kept >= 1e-6
+    assert kept == pytest.approx(rtt, rel=2e-4) or (rtt, kept) == (1e-7, 1e-6) or (rtt > 3_000 and kept > 2_000)
 
 
 def test_a_check_that_is_probed_ten_times_a_second_keeps_few_samples() -> None:
