@@ -7,6 +7,7 @@ import gc
 import logging
 import resource
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -52,6 +53,7 @@ DESCRIPTION: Final = "Reachability measurements by prober: a few echo requests, 
 DESCRIPTORS_MAX: Final = 65_536
 SLOT_SECONDS: Final = 0.05
 """Rounds begin at multiples of this, those of one slot together: to wake up for each alone would be a waste."""
+SWITCH_SECONDS: Final = 0.0001
 FIXED_WHILE_RUNNING: Final = ("vantage", "listen", "data_dir", "judgement", "retention", "contact", "log")
 """Settings that a reload cannot change: they are in every series, socket or line from the start."""
 
@@ -125,6 +127,10 @@ class Agent:
         clock, meter = SystemClock(), StallMeter()
         more_descriptors()
         async with AsyncExitStack() as stack:
+            # While a thread computes, as in a reload, the loop gives the interpreter away at each system call, and has to
+            # wait for so long until it has it back: at the usual 5 ms fifty probes would take half a second.
+            stack.callback(sys.setswitchinterval, sys.getswitchinterval())
+            sys.setswitchinterval(SWITCH_SECONDS)
             # What is built now lives as long as the agent: no use in looking through it again and again.
             gc.disable()
             stack.callback(gc.enable)

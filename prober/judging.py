@@ -159,8 +159,10 @@ class Judging:
                     await ledger.append(events)
         else:
             ledger.record(events)
-        self._show_all()
-        ledger.track(judge.states(), now)
+        states = judge.states()
+        self.version += 1
+        self.shown = {(state.scope, state.name): state for state in states}
+        ledger.track(states, now)
         if restored.last_heartbeat is not None:
             log.info(
                 "restored from the ledger",
@@ -320,10 +322,6 @@ class Judging:
         for event in events:
             if isinstance(event, StateChanged):
                 self.shown[event.scope, event.name] = event
-
-    def _show_all(self) -> None:
-        self.version += 1
-        self.shown = {(state.scope, state.name): state for state in self.judge.states()}
 
     # -- the ledger's rhythm -------------------------------------------------------------------------------------------
 

@@ -85,16 +85,23 @@ class _Entry:
         self.begin: Direct | None = None  # its probe, where that needs no task; made when it is first probed
         self.task = kind.direct is None
         self.packets = kind.packets(check.options)
-        host = kind.host(check.options)
-        self.budget_key = budget_key(host)
+        self.budget_key = ""  # before the first probe
         self.address: str | None = None  # that was probed last, and charged for
-        # A name's packets are charged to the prefix of its address, which is looked up before the first of them.
-        self.unlocated: str | None = host if "/" not in self.budget_key else None
+        self.unlocated: str | None = None
         self.successor: _Entry | None = None  # waits until our round is over
         self.slot_seconds = slot_seconds if check.interval_seconds >= SLOTS_LEAST * slot_seconds else 0.0
         self.due = 0.0  # of the next round
         self.running = False  # a round of the schedule
         self.gone = False
+
+    def charge_to_host(self) -> None:
+        """Find out whom the packets are charged to, as far as the options tell. Not ahead of the first probe: to do it
+        for thousands at once would put off all of them.
+        """
+        host = self.kind.host(self.check.options)
+        self.budget_key = budget_key(host)
+        # A name's packets are charged to the prefix of its address, which is looked up before the first of them.
+        self.unlocated = host if "/" not in self.budget_key else None
 
 
 class _Stage(IntEnum):
@@ -351,6 +358,8 @@ class Runner:
             if round_.scheduled:
                 self._over(entry)
             return
+        if not entry.budget_key:
+            entry.charge_to_host()
         if round_.reason == "reference" and not round_.scheduled:
             self._budgets.charge(now, entry.budget_key, entry.packets)
             self._start(round_)
