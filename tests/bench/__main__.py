@@ -105,6 +105,7 @@ def _part(part: str, rounds: int, quick: bool, results: Results, say: Progress) 
     else:
         for count in (100, 1_000) if quick else curve.INTERVALS:
             results.curve[count], results.start = curve.one(count, 5.0 if quick else 20.0, say)
+            results.scrapes[count] = results.start["scrape_cpu_seconds"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

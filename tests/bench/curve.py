@@ -29,8 +29,10 @@ def one(count: int, seconds: float, say: Callable[[str], None]) -> tuple[Cost, d
             first = _first_probe(agent, namespace)
             agent.all_seen(count, 60.0 + 2.5 * interval)
             time.sleep(2.0)
-            cost = agent.cost(seconds)
-            found = {"checks": count, "first_probe_seconds": first}
+            cost = agent.cost(seconds, scraped=False)
+            took, used, _ = agent.scraped()
+            scrape = used - took * cost.cpu_seconds / seconds
+            found = {"checks": count, "first_probe_seconds": first, "scrape_cpu_seconds": scrape}
             say(f"curve: {count} checks, reloaded")
             files[0].write_text(files[0].read_text().replace("name: t0,", "name: renamed,"))
             found |= _reload(agent)

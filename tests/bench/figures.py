@@ -40,7 +40,9 @@ class Results:
     scale: dict[str, float] = field(default_factory=dict)
     outage: dict[str, float] = field(default_factory=dict)
     curve: dict[int, Cost] = field(default_factory=dict)
-    """Checks -> cost at about a thousand probes a second."""
+    """Checks -> cost at about a thousand probes a second, without scrapes."""
+    scrapes: dict[int, float] = field(default_factory=dict)
+    """Checks -> CPU seconds of a scrape."""
     start: dict[str, float] = field(default_factory=dict)
     """Of the most checks: seconds to the first probe, and what a reload did."""
 

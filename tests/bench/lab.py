@@ -212,12 +212,19 @@ class Agent:
             time.sleep(min(15.0, 0.5 + checks / 2_000))  # to ask costs the agent, too
         raise NotMeasured(f"not all of {checks} checks had a result within {seconds:g} s")
 
-    def cost(self, seconds: float) -> Cost:
+    def scraped(self) -> tuple[float, float, int]:
+        """Seconds and CPU seconds (of all that the agent did meanwhile) of a scrape, and its bytes."""
+        began, used = time.monotonic(), cpu_seconds(self.pid)
+        size = len(self.ask("/metrics", headers=GZIP))
+        return time.monotonic() - began, cpu_seconds(self.pid) - used, size
+
+    def cost(self, seconds: float, scraped: bool = True) -> Cost:
         """Of the probes in the next `seconds`, one scrape among them, as Prometheus has it every quarter minute."""
         self.ask("/metrics", headers=GZIP)  # the first one of all lays the rows out
         before, used = probes_made(self.scrape()), cpu_seconds(self.pid)
         time.sleep(seconds / 2)
-        self.ask("/metrics", headers=GZIP)
+        if scraped:
+            self.ask("/metrics", headers=GZIP)
         time.sleep(seconds / 2)
         used = cpu_seconds(self.pid) - used
         self.alive()

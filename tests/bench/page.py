@@ -202,12 +202,17 @@ def _curve(results: Results) -> Iterator[str]:
     if not results.curve:
         yield _NOTHING
         return
-    yield "ICMP checks at about a thousand probes a second each time (a hundred: a hundred), one scrape among them.\n"
+    yield "ICMP checks at about a thousand probes a second each time (a hundred: a hundred), and a scrape after 20 s.\n"
     rows = [
-        (f"{checks:,}", f"{cost.per_probe * 1e6:.0f}", f"{cost.memory_bytes / 1e6:.0f}")
+        (
+            f"{checks:,}",
+            f"{cost.per_probe * 1e6:.0f}",
+            f"{results.scrapes[checks] / checks * 1e6:.0f}" if checks in results.scrapes else "-",
+            f"{cost.memory_bytes / 1e6:.0f}",
+        )
         for checks, cost in sorted(results.curve.items())
     ]
-    yield from table(("checks", "CPU per probe, us", "memory, MB"), rows)
+    yield from table(("checks", "CPU per probe, us", "CPU of a scrape per check, us", "memory, MB"), rows)
     yield f"\n![CPU per probe by the number of checks]({PLOT})"
     start = results.start
     if start:

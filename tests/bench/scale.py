@@ -72,7 +72,7 @@ def busy(count: int, seconds: float, say: Callable[[str], None]) -> dict[str, fl
         scrapes = []
         while (left := began + seconds - time.monotonic()) > 0:
             time.sleep(min(left, SCRAPE_SECONDS))
-            scrapes.append(_scraped(agent))
+            scrapes.append(agent.scraped())
         share = (cpu_seconds(agent.pid) - used) / (time.monotonic() - began)
         after = agent.scrape()
         found |= {
@@ -104,13 +104,6 @@ def busy(count: int, seconds: float, say: Callable[[str], None]) -> dict[str, fl
             _count(histogram, 0.025) * sign for histogram, sign in ((stalled, 1), (stalls, -1))
         )
     return found
-
-
-def _scraped(agent: Agent) -> tuple[float, float, int]:
-    """Seconds and CPU seconds (of all that the agent did meanwhile) of a scrape, and its bytes."""
-    began, used = time.monotonic(), cpu_seconds(agent.pid)
-    size = len(agent.ask("/metrics", headers=GZIP))
-    return time.monotonic() - began, cpu_seconds(agent.pid) - used, size
 
 
 def _count(histogram: dict[float, float], bound: float) -> float:
