@@ -127,7 +127,7 @@ class Agent:
         clock, meter = SystemClock(), StallMeter()
         more_descriptors()
         async with AsyncExitStack() as stack:
-            # While a thread computes, as in a reload, the loop gives the interpreter away at each system call, and waits
+            # While a thread computes, as in a reload, the loop gives the interpreter away at each system call and waits
             # for so long until it has it back: at the usual 5 ms fifty probes would take half a second.
             stack.callback(sys.setswitchinterval, sys.getswitchinterval())
             sys.setswitchinterval(SWITCH_SECONDS)
