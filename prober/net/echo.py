@@ -45,7 +45,10 @@ DRAIN_AT_MOST: Final = 512  # messages in one go of the loop's callback
 EXPIRE_AT_MOST: Final = 100_000
 EXPIRE_STEP_SECONDS: Final = 0.005
 LOOK_FOR_DROPS_SECONDS: Final = 0.05
-REMEMBERED: Final = 8_192  # to twice as many finished requests, to tell late and duplicate replies from forged ones
+REMEMBERED: Final = 8_192
+"""To twice as many requests that were given up are remembered, to tell late replies from forged ones."""
+REMEMBERED_ANSWERED: Final = 512
+"""The same of answered ones, for duplicates, which come soon. Each takes memory that the processor had at hand."""
 SHORT_PAUSE_SECONDS: Final = 0.06
 HURRIED_AFTER: Final = 4  # short pauses in a row
 REOPEN_AFTER_SECONDS: Final = 10.0
@@ -70,6 +73,23 @@ class _Pending:
         self.answered = False
         self.sent_monotonic, self.sent_ns = sent
         self.deadline = self.sent_monotonic + timeout_seconds
+
+
+class _Remembered:
+    """Finished requests, in two generations: when the younger one is full, the older one is forgotten."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._younger: dict[tuple[int, str], _Pending] = {}
+        self._older: dict[tuple[int, str], _Pending] = {}
+
+    def add(self, pending: _Pending) -> None:
+        if len(self._younger) >= self._most:
+            self._older, self._younger = self._younger, {}
+        self._younger[pending.key] = pending
+
+    def get(self, key: tuple[int, str]) -> _Pending | None:
+        return self._younger.get(key) or self._older.get(key)
 
 
 class _Shape:
@@ -103,9 +123,8 @@ class EchoSocket:
         self._unmatched = unmatched
         self._loop = asyncio.get_running_loop()
         self._pending: dict[tuple[int, str], _Pending] = {}
-        # Finished requests, in two generations: when the younger one is full, the older one is forgotten.
-        self._over: dict[tuple[int, str], _Pending] = {}
-        self._long_over: dict[tuple[int, str], _Pending] = {}
+        self._answered = _Remembered(REMEMBERED_ANSWERED)
+        self._given_up = _Remembered(REMEMBERED)
         self._queues: dict[float, deque[_Pending]] = {}  # by timeout: each is in order of its deadlines
         self._timer: asyncio.TimerHandle | None = None
         self._sequence = int.from_bytes(os.urandom(2), "big")
@@ -311,7 +330,7 @@ class EchoSocket:
         self._finish(pending, EchoReply(rtt, hop_limit))
 
     def _count_unmatched(self, key: tuple[int, str], message: bytes) -> None:
-        over = self._over.get(key) or self._long_over.get(key)
+        over = self._answered.get(key) or self._given_up.get(key)
         if over is None or not message.startswith(over.head, wire.HEADER_SIZE):
             self._unmatched["forged"] += 1
         elif over.answered:
@@ -362,10 +381,7 @@ class EchoSocket:
 
     def _finish(self, pending: _Pending, reply: EchoReply) -> None:
         del self._pending[pending.key]
-        over = self._over
-        if len(over) >= REMEMBERED:
-            self._long_over, self._over = over, {}
-        self._over[pending.key] = pending
+        (self._answered if pending.answered else self._given_up).add(pending)
         done, pending.done = pending.done, None
         if done is not None:
             done(reply)
