@@ -47,7 +47,7 @@ def page(results: Results, took: str) -> str:
     listed += "".join(f"\n- not here: {name} ({why})" for name, why in results.skipped.items())
     head = HEAD.format(took=took, rounds=len(results.rounds), machine=listed)
     parts = [*_goals(results), *_costs(results), *_accuracy(results), *_scale(results), *_outage(results)]
-    parts += [*_curve(results), *SHARDS]
+    parts += [*_curve(results), *_shards(results)]
     return "\n".join([head, *parts]) + "\n"
 
 
@@ -229,11 +229,17 @@ TARGETS, CHECKS = 10_000, 100_000
 
 _NOTHING: Final = "Not measured in this run."
 
-SHARDS: Final = (
-    "\n## More than one core can do\n",
-    "The loop is one thread, so one agent uses one core. `prober run --shard 1/4` runs a quarter of the entities:\n"
-    "docs/deployment.md.",
-)
+
+def _shards(results: Results) -> Iterator[str]:
+    yield "\n## More than one core can do\n"
+    yield "The loop is one thread, so one agent uses one core."
+    if results.scale:
+        share, rate = results.scale["cpu_share"], results.scale["probes_per_second"]
+        yield (
+            f"The {results.scale['targets']:,.0f} targets above took {share * 100:.0f} % of it with {rate:,.0f} probes "
+            f"a second;\nat this price it would be full with {rate / share:,.0f} probes a second, and late long before."
+        )
+    yield "`prober run --shard 1/4` runs a quarter of the entities: docs/deployment.md."
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
