@@ -228,7 +228,7 @@ class Agent:
         if config.entities is not self.state.entities:
             self.state.replace(config.entities, states)
         for memory in (self._changes, self._rings):
-            memory.forget(differences[0].gone)
+            memory.forget(key for difference in differences for key in difference.gone)
         limits = config.settings.limits
         self._budgets.change(limits.packets_per_second, limits.per_prefix_per_second)
         self._runner.concurrency = limits.concurrency

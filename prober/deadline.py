@@ -9,14 +9,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from math import floor
 from types import TracebackType
 from typing import Final
 
 BEAT_SECONDS: Final = 0.05
-AHEAD_SECONDS: Final = 0.0002
-"""The meter's timer goes off so much ahead of a multiple of BEAT_SECONDS, at which rounds begin: it wakes the loop with
-them, and does not take their work for a standstill."""
 TOLERATED_SECONDS: Final = 0.005  # what a healthy loop is late by now and then
 
 
@@ -56,10 +52,7 @@ class StallMeter:
 
     def _arm(self) -> None:
         assert self._loop is not None
-        now = self._loop.time()
-        self._due = (floor((now + AHEAD_SECONDS) / BEAT_SECONDS) + 1) * BEAT_SECONDS - AHEAD_SECONDS
-        if self._due <= now:  # the sum may be rounded
-            self._due += BEAT_SECONDS
+        self._due = self._loop.time() + BEAT_SECONDS
         self._timer = self._loop.call_at(self._due, self._beat)
 
     def _beat(self) -> None:

@@ -200,6 +200,7 @@ class Judging:
     def halt(self) -> None:
         """Stop deciding, at once and without a word to the ledger: what a killed agent does."""
         self._running = False
+        self._sliced = None
         for timer in (self._timer, *self._beats.values()):
             if timer is not None:
                 timer.cancel()
@@ -234,7 +235,8 @@ class Judging:
         self._show(fresh)
         before.release(self.judge.watch)
         if self._sliced is not None:
-            self._snapshot()  # what was said is of another configuration
+            self._sliced = None  # what was said is of another configuration
+            self._snapshot()
 
     # -- a listener of the runner --------------------------------------------------------------------------------------
 
@@ -342,17 +344,22 @@ class Judging:
 
     def _snapshot(self) -> None:
         """Make a snapshot, a slice in each turn of the loop: thousands of checks would hold it for too long."""
+        # (A loop that is late may not be through with the last one, which is as good.)
         # With many checks in trouble at once a snapshot costs much, and the ledger's records say most of it; with very
         # many checks a snapshot would cost as much as their probes.
         calm = len(self.judge.troubled) <= TROUBLED_MANY
         share = len(self.judge.watch.detectors) / SNAPSHOT_CHECKS
         self._again(SNAPSHOT_SECONDS * (min(6.0, max(1.0, share)) if calm else 6.0), self._snapshot)
+        if self._sliced is not None:
+            return
         # Encoded here and not by the ledger's thread: whoever computes in a thread gets the interpreter at each of the
         # loop's system calls, and keeps it for a while then.
         self._sliced = self.judge.slices(SNAPSHOT_SLICE, history=self._with_history, encode=Encoded.of)
         self._slice(self._sliced)
 
     def _slice(self, sliced: Sliced) -> None:
+        if sliced is not self._sliced:
+            return  # begun anew since
         if sliced.step():
             self._again(SLICE_SECONDS, self._slice, sliced)
         else:

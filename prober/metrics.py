@@ -219,7 +219,7 @@ def _fact_family(spec: FactSpec) -> CheckFamily:
 # -- rendering ---------------------------------------------------------------------------------------------------------
 
 
-SLOTS: Final = 32
+PHASE_PARTS: Final = 32
 """Into so many the phases of checks of one kind and interval are sorted; within one they stand as in the files."""
 SLICE: Final = 100
 """Checks that are laid out in one go; about 0.5 ms."""
@@ -272,7 +272,7 @@ async def _together(states: Sequence[CheckState], turns: Turns) -> Iterator[Chec
     slots: dict[tuple[str, float, int], list[CheckState]] = {}
     for place, state in enumerate(states):
         check = state.check
-        slot = int(phase_seconds(check.key, SLOTS))  # another stagger only turns the circle
+        slot = int(phase_seconds(check.key, PHASE_PARTS))  # another stagger only turns the circle
         slots.setdefault((check.kind, check.interval_seconds, slot), []).append(state)
         if place % SLICE == 0:
             await turns.take()

@@ -272,6 +272,7 @@ class Runner:
         """
         entry = (self._references if reason == "reference" else self._entries).get(check.key)
         if entry is not None:
+            at = _slot(at, self._slot_seconds / SLOT_PARTS)
             round_ = _Round(entry, at, reason, wanted)
             self._push(at, _Stage.DUE if displace else _Stage.PREFIX, round_)
             self._arm()
@@ -306,17 +307,25 @@ class Runner:
         heap = self._heap
         now = self._clock.now()
         until = now + EARLY_SECONDS if self._slot_seconds else now
-        while heap and heap[0][0] <= until:
-            at, _order, stage, item = heappop(heap)
-            if isinstance(item, _Round):
-                self._step(item, stage, now)
-            else:
+        try:
+            while heap and heap[0][0] <= until:
+                at, _order, stage, item = heappop(heap)
+                if isinstance(item, _Round):
+                    self._step(item, stage, now)
+                    continue
                 del self._slots[at]
                 # Echo requests first: the kernel times them, and what our own clock times is looked at the sooner then.
                 for entry in sorted(item, key=_holds_descriptor):
                     if entry.due == at and not entry.gone:
-                        self._due(entry, now)
-        self._arm()
+                        try:
+                            self._due(entry, now)
+                        except (
+                            Exception
+                        ) as error:  # a defect of ours costs the check this round, and the others nothing
+                            self._over(entry)
+                            self.defect("schedule", error)
+        finally:
+            self._arm()
         if self._after_slot is not None:
             self._after_slot(self._timer_at - now if self._timer is not None else inf)
 

@@ -1,7 +1,8 @@
 """When to probe, pure: phases, rounds and packet budgets. Time is an argument; nothing here reads a clock.
 
 Rounds of a check lie on a grid of its own, `phase + n * interval` in Unix time. The phase is a hash of the check's
-key, so checks are spread out, a restart keeps the schedule, and several vantages can be staggered to the second.
+key, so checks are spread out, a restart keeps the schedule, and several vantages can be staggered to the second. The
+runner begins each round with the slot of 50 ms that follows its point of the grid.
 """
 
 from __future__ import annotations

@@ -273,16 +273,17 @@ class _Layout:
 
     async def look(self, judging: Judging, turns: Turns) -> None:
         """Bring the views up to date; what has not changed anywhere is not looked at."""
-        self.moment.take(judging)
+        now, elapsed = judging.utc(), judging.ledger.elapsed
         # While nothing can be written, outages are the judge's own, who keeps no version of them.
         found = (judging.version, judging.ledger.version) if judging.ledger.writable else None
-        if found is not None and found == self._seen:
-            return
-        for views, bring in ((self.views, look), (self.leading_views, look_back)):
-            for start in range(0, len(views), SLICE):
-                bring(judging, views[start : start + SLICE])
-                await turns.take()
-        self._seen = found
+        if found is None or found != self._seen:
+            for views, bring in ((self.views, look), (self.leading_views, look_back)):
+                for start in range(0, len(views), SLICE):
+                    bring(judging, views[start : start + SLICE])
+                    await turns.take()
+            self._seen = found
+        # Last: another scrape that is under way must not count up to this moment what it read before.
+        self.moment.take(now, elapsed)
 
 
 def _gathered(lines: Iterator[str]) -> Iterator[str]:

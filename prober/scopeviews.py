@@ -20,9 +20,9 @@ class Moment:
     now: float = 0.0  # Unix time
     elapsed: float = 0.0  # on the ledger's own clock, of the last written heartbeat: state seconds are counted up to it
 
-    def take(self, judging: Judging) -> None:
-        """This moment."""
-        self.now, self.elapsed = judging.utc(), judging.ledger.elapsed
+    def take(self, now: float, elapsed: float) -> None:
+        """This moment, unless another scrape was ahead: what is counted must not go back."""
+        self.now, self.elapsed = max(now, self.now), max(elapsed, self.elapsed)
 
 
 @dataclass(slots=True)

@@ -145,7 +145,7 @@ def make_registry(collector: AgentCollector, figures: Figures) -> tuple[Collecto
     GCCollector(registry=registry)
     lateness = Distribution(
         "prober_schedule_lateness_seconds",
-        "How long after its due time a regular probe was started",
+        "How long after its due time, the beginning of a slot of 50 ms, a regular probe was started",
         LATENESS_BUCKETS,
     )
     registry.register(lateness)

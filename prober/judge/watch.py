@@ -42,8 +42,8 @@ class Part:
 class Sliced:
     """A snapshot that is made bit by bit, for thousands of checks at once would hold the event loop for too long.
 
-    Of calm checks and of scopes it is as good if each was looked at at another moment. What was not calm then, or has
-    changed since, is said once more at the end (`Watch.snapshot`).
+    Of calm checks and of scopes it is as good if each was looked at at another moment. Checks that were not calm then,
+    or are not at the end, and scopes that have changed since are said once more at the end (`Watch.snapshot`).
     """
 
     def __init__(self, watch: Watch, size: int, *, history: bool, encode: Callable[[object], Any]) -> None:

@@ -101,7 +101,7 @@ def _deflated(state: Mapping[str, Any]) -> Iterator[bytes]:
         yield deflate.compress(text.encode("utf-8", "surrogatepass"))
         if len(text) >= _PIECE_CHARACTERS:
             # Let the event loop run: whoever computes in a thread gets the interpreter back at each of the loop's
-            # system calls, and keeps it for 5 ms then. Only sleep gives it away.
+            # system calls, and keeps it for a while then. Only sleep gives it away.
             time.sleep(_PIECE_PAUSE_SECONDS)
     yield deflate.flush()
 

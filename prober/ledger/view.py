@@ -77,11 +77,14 @@ class View:
 
     def _take_outage(self, outage: Outage) -> None:
         key = outage.scope, outage.name
+        other = self._ongoing_at.get(key)
         if outage.ongoing:
-            self.ongoing[outage.id] = self._ongoing_at[key] = outage
+            self.ongoing[outage.id] = outage
+            if other is None or other.id == outage.id or other.start <= outage.start:
+                self._ongoing_at[key] = outage
             return
         self.ongoing.pop(outage.id, None)
-        if (other := self._ongoing_at.get(key)) is not None and other.id == outage.id:
+        if other is not None and other.id == outage.id:
             del self._ongoing_at[key]
         if outage.scope in PAST_SCOPES and outage.outage_class is OutageClass.OUTAGE:
             past = [other for other in self.past.get(key, ()) if other.id != outage.id]

@@ -45,10 +45,7 @@ DRAIN_AT_MOST: Final = 512  # messages in one go of the loop's callback
 EXPIRE_AT_MOST: Final = 100_000
 EXPIRE_STEP_SECONDS: Final = 0.005
 LOOK_FOR_DROPS_SECONDS: Final = 0.05
-REMEMBERED: Final = 8_192
-"""To twice as many requests that were given up are remembered, to tell late replies from forged ones."""
-REMEMBERED_ANSWERED: Final = 512
-"""The same of answered ones, for duplicates, which come soon. Each takes memory that the processor had at hand."""
+REMEMBERED: Final = 8_192  # to twice as many finished requests, to tell late and duplicate replies from forged ones
 SHORT_PAUSE_SECONDS: Final = 0.06
 HURRIED_AFTER: Final = 4  # short pauses in a row
 REOPEN_AFTER_SECONDS: Final = 10.0
@@ -76,20 +73,23 @@ class _Pending:
 
 
 class _Remembered:
-    """Finished requests, in two generations: when the younger one is full, the older one is forgotten."""
+    """How the payloads of finished requests began, in two generations: when the younger one is full, the older one is
+    forgotten.
+    """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._younger: dict[tuple[int, str], _Pending] = {}
-        self._older: dict[tuple[int, str], _Pending] = {}
+    def __init__(self) -> None:
+        self._younger: dict[tuple[int, str], bytes] = {}
+        self._older: dict[tuple[int, str], bytes] = {}
 
-    def add(self, pending: _Pending) -> None:
-        if len(self._younger) >= self._most:
+    def add(self, key: tuple[int, str], head: bytes) -> None:
+        if len(self._younger) >= REMEMBERED:
             self._older, self._younger = self._younger, {}
-        self._younger[pending.key] = pending
+        self._younger[key] = head
 
-    def get(self, key: tuple[int, str]) -> _Pending | None:
-        return self._younger.get(key) or self._older.get(key)
+    def knows(self, key: tuple[int, str], message: bytes) -> bool:
+        """Whether this message answers one of them."""
+        head = self._younger.get(key) or self._older.get(key)
+        return head is not None and message.startswith(head, wire.HEADER_SIZE)
 
 
 class _Shape:
@@ -123,10 +123,11 @@ class EchoSocket:
         self._unmatched = unmatched
         self._loop = asyncio.get_running_loop()
         self._pending: dict[tuple[int, str], _Pending] = {}
-        self._answered = _Remembered(REMEMBERED_ANSWERED)
-        self._given_up = _Remembered(REMEMBERED)
+        self._answered = _Remembered()
+        self._given_up = _Remembered()
         self._queues: dict[float, deque[_Pending]] = {}  # by timeout: each is in order of its deadlines
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
         self._sequence = int.from_bytes(os.urandom(2), "big")
         self._tokens = b""
         self._token_at = 0
@@ -201,8 +202,8 @@ class EchoSocket:
         if queue is None:
             queue = self._queues[timeout_seconds] = deque()
         queue.append(pending)
-        if self._timer is None:
-            self._timer = self._loop.call_later(timeout_seconds, self._expire)
+        if self._timer is None or self._timer_at > pending.deadline + EXPIRE_STEP_SECONDS:
+            self._arm(timeout_seconds)
 
     def _send_again(self, packet: bytes, shape: _Shape, error: OSError) -> tuple[float, int]:
         """See whether an error is this request's.
@@ -324,20 +325,20 @@ class EchoSocket:
             return
         rtt = (stamp_ns - pending.sent_ns) / 1e9
         elapsed = time.monotonic() - pending.sent_monotonic
-        if not 0.0 < rtt <= elapsed + 0.001:  # the wall clock was stepped in between
+        # The wall clock was stepped in between; by less than the reply waited for us (a slot), it goes unnoticed.
+        if not 0.0 < rtt <= elapsed + 0.001:
             rtt = elapsed
         pending.answered = True
         self._finish(pending, EchoReply(rtt, hop_limit))
 
     def _count_unmatched(self, key: tuple[int, str], message: bytes) -> None:
-        over = self._answered.get(key) or self._given_up.get(key)
-        if over is None or not message.startswith(over.head, wire.HEADER_SIZE):
-            self._unmatched["forged"] += 1
-        elif over.answered:
+        if self._answered.knows(key, message):
             self._unmatched["duplicate"] += 1
-        else:
+        elif self._given_up.knows(key, message):
             self._unmatched["late"] += 1
-            over.answered = True
+            self._answered.add(key, message[wire.HEADER_SIZE :])
+        else:
+            self._unmatched["forged"] += 1
 
     def _receive_error(self, message: bytes, peer: str) -> None:
         """An ICMP error on a raw socket, which sees those of all processes."""
@@ -381,7 +382,7 @@ class EchoSocket:
 
     def _finish(self, pending: _Pending, reply: EchoReply) -> None:
         del self._pending[pending.key]
-        (self._answered if pending.answered else self._given_up).add(pending)
+        (self._answered if pending.answered else self._given_up).add(pending.key, pending.head)
         done, pending.done = pending.done, None
         if done is not None:
             done(reply)
@@ -402,7 +403,13 @@ class EchoSocket:
         deadline = self._next_deadline()
         if deadline < inf and self._timer is None:
             # In steps: of many requests with deadlines close to each other, not each is worth a timer.
-            self._timer = self._loop.call_later(max(deadline - now, EXPIRE_STEP_SECONDS), self._expire)
+            self._arm(max(deadline - now, EXPIRE_STEP_SECONDS))
+
+    def _arm(self, seconds: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()  # it was for a longer timeout
+        self._timer = self._loop.call_later(seconds, self._expire)
+        self._timer_at = self._timer.when()
 
     def _next_deadline(self) -> float:
         """Of the requests in flight; those that are over are let go."""

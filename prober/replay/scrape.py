@@ -183,7 +183,7 @@ class Scraper:
 
     def _all_scopes(self, judging: Judging, at: float, keep: bool, close: bool, changed: bool) -> None:
         moment = Moment()
-        moment.take(judging)
+        moment.take(judging.utc(), judging.ledger.elapsed)
         for (scope, name), labels in self._scopes.items():
             if not (keep or changed) and scope != "entity":
                 continue

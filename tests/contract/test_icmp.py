@@ -139,6 +139,20 @@ async def test_black_hole_times_out(client: Routed, socket_type: SocketType, ser
     assert (failed.value.operation, failed.value.failure) == (Operation.RECEIVE, Failure.TIMEOUT)
 
 
+async def test_a_longer_timeout_beside_it_does_not_lengthen_a_short_one(
+    client: Routed, socket_type: SocketType, server: str
+) -> None:
+    client.server.drop()
+    async with pinging(socket_type) as pinger:
+        long = pinger.echo(server, timeout_seconds=20.0)
+        started = time.monotonic()
+        reply = await pinger.echo(server, timeout_seconds=0.2)
+        assert reply.failure is Failure.TIMEOUT
+        assert time.monotonic() - started < 10.0
+        assert not long.done()
+        long.cancel()
+
+
 @pytest.mark.parametrize(
     ("how", "expected"),
     [

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from prober import metrics, textformat
+from prober import metrics, scopes, textformat
 from prober.failures import Failure, Operation
 from prober.gzipparts import GzipMember, pack
 from prober.judge.records import Outage, OutageClosed, OutageOpened, Settings, Verdict
@@ -30,7 +30,7 @@ from prober.schedule import phase_seconds
 from prober.scopes import ScopeExposition
 from prober.scopeviews import scope_rows
 from prober.state import CheckState, State
-from prober.textformat import Column, Family, Rows, Values, Writer, label
+from prober.textformat import Column, Family, Rows, Turns, Values, Writer, label
 from tests.ledgers import BEGIN, ended, outage, state
 
 SMALL: Final = 4
@@ -397,6 +397,30 @@ async def alive(play: Callable[[Life], Awaitable[None]]) -> None:
             await play(Life(ledger, clock))
         finally:
             await ledger.close()
+
+
+def test_counters_are_counted_up_to_the_moment_of_what_was_read() -> None:
+    """A scrape that begins while another is under way must not count on what that one read before."""
+
+    async def play(life: Life) -> None:
+        layout = scopes._Layout()
+        seen: list[float] = []
+
+        class Spy(Turns):
+            async def take(self) -> None:
+                seen.append(layout.moment.elapsed)
+
+        await layout.fill(life.entities, "", Turns())
+        await life.happen("beat", 0, 5.0)
+        await layout.look(life.judging, Turns())
+        before = layout.moment.elapsed
+        await life.happen("down", 0, 5.0)
+        await life.happen("beat", 0, 5.0)
+        await layout.look(life.judging, Spy())
+        assert set(seen) == {before}
+        assert layout.moment.elapsed == before + 10.0
+
+    asyncio.run(alive(play))
 
 
 @given(st.lists(st.lists(HAPPENING, max_size=4), min_size=1, max_size=6))

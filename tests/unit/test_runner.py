@@ -369,6 +369,27 @@ def test_a_name_is_charged_to_the_prefix_of_its_address_once_that_is_known() -> 
     on_virtual_time(scenario)
 
 
+def test_a_defect_in_a_slot_costs_one_round_and_the_others_nothing() -> None:
+    async def scenario(loop: VirtualLoop, clock: VirtualClock) -> None:
+        class Broken(Budgets):
+            asked = 0
+
+            def reserve(self, now: float, key: object, packets: float) -> float:
+                self.asked += 1
+                if self.asked == 1:
+                    raise ZeroDivisionError
+                return super().reserve(now, str(key), packets)
+
+        made = bench(loop, clock, [check(f"t{n}") for n in range(8)], budgets=Broken(1e6, 1e6), slot_seconds=0.4)
+        await asyncio.sleep(45)
+        await made.runner.stop()
+        assert made.runner.figures.exceptions["schedule"] == 1
+        assert min(len(made.of(f"t{n}")) for n in range(8)) >= 3
+        assert sum(made.runner.figures.skipped.values()) == 0
+
+    on_virtual_time(scenario)
+
+
 def test_probes_that_hold_descriptors_wait_for_a_place() -> None:
     async def scenario(loop: VirtualLoop, clock: VirtualClock) -> None:
         holders = [check(f"h{n}", kind="holder", seconds=1.0, timeout=3) for n in range(30)]
