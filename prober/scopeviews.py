@@ -21,8 +21,8 @@ class Moment:
     elapsed: float = 0.0  # on the ledger's own clock, of the last written heartbeat: state seconds are counted up to it
 
     def take(self, now: float, elapsed: float) -> None:
-        """This moment, unless another scrape was ahead: what is counted must not go back."""
-        self.now, self.elapsed = max(now, self.now), max(elapsed, self.elapsed)
+        """This moment. What is counted must not go back, should another scrape have been ahead; the clock may."""
+        self.now, self.elapsed = now, max(elapsed, self.elapsed)
 
 
 @dataclass(slots=True)
