@@ -272,15 +272,17 @@ class Runner:
         """
         entry = (self._references if reason == "reference" else self._entries).get(check.key)
         if entry is not None:
-            at = _slot(at, self._slot_seconds / SLOT_PARTS)
             round_ = _Round(entry, at, reason, wanted)
-            self._push(at, _Stage.DUE if displace else _Stage.PREFIX, round_)
+            round_.due = self._push(at, _Stage.DUE if displace else _Stage.PREFIX, round_)
             self._arm()
 
     # -- the schedule --------------------------------------------------------------------------------------------------
 
-    def _push(self, at: float, stage: _Stage, round_: _Round) -> None:
-        heappush(self._heap, (_slot(at, self._slot_seconds / SLOT_PARTS), next(self._order), stage, round_))
+    def _push(self, at: float, stage: _Stage, round_: _Round) -> float:
+        """Put a round on the heap. Returns when it goes on: at the quarter of a slot that follows `at`."""
+        begins = _slot(at, self._slot_seconds / SLOT_PARTS)
+        heappush(self._heap, (begins, next(self._order), stage, round_))
+        return begins
 
     def _put_down(self, entry: _Entry, at: float) -> None:
         """The entry's next regular round begins with the slot that follows `at`; one put down before counts no more."""
@@ -314,20 +316,22 @@ class Runner:
                     self._step(item, stage, now)
                     continue
                 del self._slots[at]
-                # Echo requests first: the kernel times them, and what our own clock times is looked at the sooner then.
-                for entry in sorted(item, key=_holds_descriptor):
-                    if entry.due == at and not entry.gone:
-                        try:
-                            self._due(entry, now)
-                        except (
-                            Exception
-                        ) as error:  # a defect of ours costs the check this round, and the others nothing
-                            self._over(entry)
-                            self.defect("schedule", error)
+                self._begin_slot(item, at, now)
         finally:
             self._arm()
         if self._after_slot is not None:
             self._after_slot(self._timer_at - now if self._timer is not None else inf)
+
+    def _begin_slot(self, slot: list[_Entry], at: float, now: float) -> None:
+        # Echo requests first: the kernel times them, and what our own clock times is looked at the sooner then.
+        for entry in sorted(slot, key=_holds_descriptor):
+            if entry.due != at or entry.gone:
+                continue
+            try:
+                self._due(entry, now)
+            except Exception as error:  # a defect of ours costs the check this round, and the others nothing
+                self._over(entry)
+                self.defect("schedule", error)
 
     def _due(self, entry: _Entry, now: float) -> None:
         """A regular round is due: put down the next one, then see to this one."""

@@ -515,9 +515,10 @@ class Judge:
             if node.value is not None:
                 node.held = node.value
             if node.scope is not None:
+                shown = node.shown
                 self._record(node, now)
-            if node.value != before and self._sliced is not None and node.scope is not None:
-                self._sliced.changed.add((node.scope, node.name))
+                if self._sliced is not None and (node.value != before or node.shown is not shown):
+                    self._sliced.changed.add((node.scope, node.name))
             if node.value != before or node.leaf is not None:
                 for parent in node.parents:
                     push(parent)
@@ -536,8 +537,6 @@ class Judge:
         verdict = node.verdict()
         if verdict is not node.shown:
             node.shown = verdict
-            if self._sliced is not None:
-                self._sliced.changed.add((node.scope, node.name))
             self._events.append(StateChanged(node.scope, node.name, node.entity, verdict, node.held, now))
 
     def _probe_members(self, touched: set[str], now: float, requests: list[Request]) -> None:
