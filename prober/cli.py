@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, cast, get_args
@@ -178,9 +179,10 @@ def run(
 
     from prober.app import Loaded
     from prober.blackbox.loaded import modules_of
+    from prober.config.shares import cores
     from prober.web.webconfig import WebConfig, read_web_config
 
-    loaded = or_exit(read)
+    loaded = or_exit(partial(read, partial(load, cores=cores())))
     terminal = sys.stderr.isatty() and not plain
     asyncio.run(_run(loaded, read, terminal))
 

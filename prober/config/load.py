@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from prober.blackbox.kind import KINDS
@@ -17,7 +18,8 @@ from prober.config.parse import read_document
 from prober.config.problems import Code, ConfigError, Problem, raise_if_any
 from prober.config.references import names_of_references, read_references
 from prober.config.settings import Settings
-from prober.config.targets import TargetsReader
+from prober.config.shares import ShareFailed, in_processes, shares
+from prober.config.targets import Contribution, TargetsReader
 from prober.contract import Kind
 from prober.model import Check, Entity, Reference
 
@@ -58,10 +60,37 @@ def load_references(path: Path, kinds: Mapping[str, Kind] = KINDS) -> tuple[Refe
     return tuple(references)
 
 
-def load(settings: Settings, kinds: Mapping[str, Kind] = KINDS) -> Config:
-    """The targets and references that `settings` name, less what has opted out. Raises ConfigError."""
+def load(settings: Settings, kinds: Mapping[str, Kind] = KINDS, cores: int = 1) -> Config:
+    """The targets and references that `settings` name, less what has opted out. Raises ConfigError.
+
+    A large set is read on so many `cores`, if they are more than one. Those find out only whether all is well: if it is
+    not, everything is read once more in one go, which says what is wrong, and on which line.
+    """
     with _uncollected():
-        return _load(settings, kinds)
+        divided = shares(settings.targets, cores)
+        if len(divided) > 1 and settings.blackbox is None:  # compiled modules cannot be handed over
+            with suppress(ConfigError, ShareFailed):
+                problems: list[Problem] = []
+                reader = TargetsReader(kinds, problems)
+                for found in in_processes(partial(_read_share, kinds), divided):
+                    reader.join(found)
+                return _completed(reader, settings, kinds, problems, {"modules": None})
+        problems = []
+        context = read_context(settings.blackbox, problems)
+        reader = TargetsReader(kinds, problems, context)
+        for document in read_all(settings.targets, problems):
+            reader.read(document)
+        return _completed(reader, settings, kinds, problems, context)
+
+
+def _read_share(kinds: Mapping[str, Kind], paths: list[Path]) -> list[Contribution]:
+    """What these files come to by themselves. Raises ConfigError if anything is wrong."""
+    problems: list[Problem] = []
+    reader = TargetsReader(kinds, problems, {"modules": None})
+    for document in read_all(paths, problems):
+        reader.read(document)
+    raise_if_any(problems)
+    return reader.contributions()
 
 
 @contextmanager
@@ -78,12 +107,12 @@ def _uncollected() -> Iterator[None]:
             gc.enable()
 
 
-def _load(settings: Settings, kinds: Mapping[str, Kind]) -> Config:
-    problems: list[Problem] = []
-    context = read_context(settings.blackbox, problems)
-    targets = list(read_all(settings.targets, problems))
+def _completed(
+    reader: TargetsReader, settings: Settings, kinds: Mapping[str, Kind], problems: list[Problem], context: Context
+) -> Config:
+    """The targets that were read, with their references and without what has opted out. Raises ConfigError."""
     references = list(read_all([settings.references], problems))
-    reader, found = read_sets(targets, references, kinds, problems, context)
+    found = _references(reader, references, kinds, problems, context)
     entities = reader.entities()
     raise_if_any(problems)
     opted_out: list[str] = []
@@ -125,9 +154,18 @@ def read_sets(
     reader = TargetsReader(kinds, problems, context)
     for document in targets:
         reader.read(document)
+    return reader, _references(reader, list(references), kinds, problems, context)
+
+
+def _references(
+    reader: TargetsReader,
+    references: list[Document],
+    kinds: Mapping[str, Kind],
+    problems: list[Problem],
+    context: Context | None,
+) -> list[Reference]:
     found: dict[str, Reference] = {}
     known: set[str] = set()  # the names of bad ones too: who names them has made no mistake
-    references = list(references)
     for document in references:
         known |= names_of_references(document)
         for name, (reference, at) in read_references(document, kinds, problems, context).items():
@@ -137,7 +175,7 @@ def read_sets(
                 problems.append(document.problem(at, Code.REFERENCE_IS_TARGET, message))
     if references:
         problems.extend(reader.unknown_references(known))
-    return reader, list(found.values())
+    return list(found.values())
 
 
 def read_all(paths: Iterable[Path], problems: list[Problem]) -> Iterator[Document]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Literal
+from typing import Final, Literal, NamedTuple
 
 from prober.config.checks import CheckReader, Timing, timing_of_file
 from prober.config.document import Document, Map, Seq, Value
@@ -53,6 +53,22 @@ class _Draft:
     targets: list[tuple[Target, Place]] = field(default_factory=list)
 
 
+class Contribution(NamedTuple):
+    """What a reader knows of one entity, less where it stands: light enough to be handed to another process."""
+
+    name: str
+    title: str | None
+    country: str | None
+    references: tuple[str, ...] | None
+    networks: dict[str, Network]
+    sites: dict[str, Site]
+    targets: list[Target]
+
+
+_ELSEWHERE: Final = Document("", Map(0), [])
+"""Where another reader's findings stand."""
+
+
 class TargetsReader:
     """Reads any number of targets files; `entities` then has the whole."""
 
@@ -79,6 +95,38 @@ class TargetsReader:
         for position, item in enumerate(targets if isinstance(targets, Seq) else ()):
             self._target(draft, item, Place(document, ("targets", position)), timing)
 
+    def contributions(self) -> list[Contribution]:
+        """What was read, for another reader to `join`. To be used only if there are no problems."""
+        return [
+            Contribution(
+                draft.name,
+                draft.title,
+                draft.country,
+                draft.references,
+                {name: network for name, network in draft.networks.items() if network is not None},
+                draft.sites,
+                [target for target, _place in draft.targets],
+            )
+            for draft in self._drafts.values()
+        ]
+
+    def join(self, found: Iterable[Contribution]) -> None:
+        """Take in what another reader has read. What is wrong then has no place; only that it is counts."""
+        for one in found:
+            place = Place(_ELSEWHERE, ())
+            draft = self._drafts.setdefault(one.name, _Draft(one.name, place))
+            self._merge(draft, one, _ELSEWHERE)
+            for known, names, what in (
+                (self._networks, one.networks, "network"),
+                (self._sites, one.sites, "site"),
+                (self.targets, (target.name for target in one.targets), "target"),
+            ):
+                for name in names:
+                    self._new(name, Place(_ELSEWHERE, ()), known, Code.DUPLICATE_TARGET, what)
+            draft.networks |= one.networks
+            draft.sites |= one.sites
+            draft.targets += [(target, place) for target in one.targets]
+
     def entities(self) -> tuple[Entity, ...]:
         """What was read. To be used only if there are no problems; looks for dangling names first."""
         for draft in self._drafts.values():
@@ -101,7 +149,7 @@ class TargetsReader:
                     message = f"no such reference; {suggestion(name, names)}"
                     yield draft.references_place.problem(Code.UNKNOWN_REFERENCE, message, position)
 
-    def _merge(self, draft: _Draft, shell: TargetsFile, document: Document) -> None:
+    def _merge(self, draft: _Draft, shell: TargetsFile | Contribution, document: Document) -> None:
         """Files of one entity may each leave things out, but not contradict each other."""
         for key in ("title", "country", "references"):
             new = getattr(shell, key)

@@ -1,0 +1,91 @@
+"""Work on a large set of files, on several cores: the files in shares, a process each."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Final, Generic, TypeVar
+
+SHARE_BYTES_MIN: Final = 500_000
+"""Some five thousand checks, a third of a second's work: less is not worth a process."""
+CORES_MAX: Final = 4
+"""One process takes in what the others hand over; more of them would wait for it."""
+
+T = TypeVar("T")
+
+
+class ShareFailed(Exception):
+    """A share was not done, whatever the reason."""
+
+
+def cores() -> int:
+    """How many cores there are to work on. To be asked while the process has one thread: a fork takes no other along,
+    and might wait for ever for what these hold.
+    """
+    alone = sys.platform == "linux" and threading.active_count() == 1
+    return min(len(os.sched_getaffinity(0)), CORES_MAX) if alone else 1
+
+
+def shares(paths: Sequence[Path], cores: int) -> list[list[Path]]:
+    """The files in order, in at most so many shares of about the same size. One share: it is not worth the while."""
+    try:
+        found = [os.stat(path) for path in paths]
+    except (OSError, ValueError):  # reading will say what is wrong
+        return [list(paths)]
+    total = sum(one.st_size for one in found)
+    count = max(1, min(cores, total // SHARE_BYTES_MIN))
+    divided: list[list[Path]] = [[] for _ in range(count)]
+    before = 0
+    for path, one in zip(paths, found, strict=True):
+        divided[before * count // total if total else 0].append(path)
+        before += one.st_size
+    return [share for share in divided if share]
+
+
+def in_processes(work: Callable[[list[Path]], T], shares: Sequence[list[Path]]) -> list[T]:
+    """What `work` makes of each share: of the first here, of each other in a child. The results are pickled.
+
+    Raises ShareFailed if a child has none to give; nobody is told why. Of the first share what `work` raises.
+    """
+    with ExitStack() as stack:
+        children = [stack.enter_context(closing(_Child(work, share))) for share in shares[1:]]
+        return [work(shares[0]), *(child.result() for child in children)]
+
+
+class _Child(Generic[T]):
+    """A process that works on one share."""
+
+    def __init__(self, work: Callable[[list[Path]], T], share: list[Path]) -> None:
+        context = multiprocessing.get_context("fork")  # nothing is imported anew, which would take a second
+        self._results, out = context.Pipe(duplex=False)
+        self._process = context.Process(target=_do, args=(work, share, out), daemon=True)
+        self._process.start()
+        out.close()
+
+    def result(self) -> T:
+        """Raises ShareFailed."""
+        try:
+            result: T = pickle.loads(self._results.recv_bytes())
+        except (EOFError, OSError) as error:
+            raise ShareFailed from error
+        return result
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.join()
+        self._process.close()
+        self._results.close()
+
+
+def _do(work: Callable[[list[Path]], object], share: list[Path], out: Connection) -> None:
+    try:
+        out.send_bytes(pickle.dumps(work(share), pickle.HIGHEST_PROTOCOL))
+    except BaseException:  # also of Ctrl-C, which goes to all processes: the parent is who speaks of what is wrong
+        os._exit(1)
