@@ -8,11 +8,12 @@ import logging
 import resource
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Final, TypeVar
 
 from prober import __version__
 from prober.api import Api
@@ -37,7 +38,7 @@ from prober.net.resolver import StubResolver
 from prober.page.agent import AgentSource
 from prober.page.rings import Rings
 from prober.page.site import Site
-from prober.runner import Difference, Runner
+from prober.runner import Runner
 from prober.schedule import Budgets
 from prober.scopes import ScopeExposition
 from prober.selfmetrics import AgentCollector, EndpointCollector, ReloadFigures, make_registry
@@ -48,12 +49,14 @@ from prober.web.server import PROBING_TXT, Views
 from prober.web.webconfig import WebConfig
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 DESCRIPTION: Final = "Reachability measurements by prober: a few echo requests, DNS queries and page fetches a minute"
 DESCRIPTORS_MAX: Final = 65_536
 SLOT_SECONDS: Final = 0.05
 """Rounds begin at multiples of this, those of one slot together: to wake up for each alone would be a waste."""
 SWITCH_SECONDS: Final = 0.0001
+GIVE_WAY_SECONDS: Final = 0.001
 FIXED_WHILE_RUNNING: Final = ("vantage", "listen", "data_dir", "judgement", "retention", "contact", "log")
 """Settings that a reload cannot change: they are in every series, socket or line from the start."""
 
@@ -187,7 +190,7 @@ class Agent:
             stack.push_async_callback(runner.stop)
             runner.start()
             judging.start(runner)
-            log.info("running", extra={"version": __version__, "vantage": settings.vantage.name, **_sizes(config)})
+            log.info("running", extra={"version": __version__, "vantage": settings.vantage.name, **self._sizes()})
             await self._stop.wait()
             log.info("stopping")
             for task in self._reloads:
@@ -220,9 +223,11 @@ class Agent:
         assert self._endpoint is not None
         config, references = loaded.config, trusted_references(loaded.config)
         # All three take time with many checks and change nothing yet: the loop goes on meanwhile.
-        states = await asyncio.to_thread(self.state.prepared, config.entities)
-        watch = await asyncio.to_thread(self._judging.prepared, config.entities, references)
-        differences = await asyncio.to_thread(_differences, self._runner, config)
+        states = await asyncio.to_thread(self.state.prepared, self._giving_way(config.entities))
+        watch = await asyncio.to_thread(self._judging.prepared, self._giving_way(config.entities), references)
+        differences = await asyncio.to_thread(
+            self._runner.prepared, self._giving_way(_checks(config)), _reference_checks(config)
+        )
         self._loaded = loaded
         self._took(loaded, SystemClock().utc())
         if config.entities is not self.state.entities:
@@ -237,7 +242,20 @@ class Agent:
         self._endpoint.change(config.settings.probe_endpoint, loaded.modules)
         self._web.connections_max = _connections(config.settings.probe_endpoint)
         await self._web.replace(loaded.web)
-        log.info("configuration reloaded", extra=_sizes(config))
+        log.info("configuration reloaded", extra=self._sizes())
+
+    def _giving_way(self, items: Iterable[T]) -> Iterator[T]:
+        """The items, for a thread, which gets none while probes are begun: at each system call that the loop makes, the
+        thread would take the interpreter, and the probes of a slot would start one after another, late.
+        """
+        assert self._runner is not None
+        for item in items:
+            while self._runner.beginning:
+                time.sleep(GIVE_WAY_SECONDS)
+            yield item
+
+    def _sizes(self) -> dict[str, int]:
+        return {"targets": sum(len(entity.targets) for entity in self.state.entities), "checks": len(self.state)}
 
     # -- parts ---------------------------------------------------------------------------------------------------------
 
@@ -383,8 +401,8 @@ def more_descriptors() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _checks(config: Config) -> list[Check]:
-    return [check for entity in config.entities for target in entity.targets for check in target.checks]
+def _checks(config: Config) -> Iterator[Check]:
+    return (check for entity in config.entities for target in entity.targets for check in target.checks)
 
 
 def trusted_references(config: Config) -> tuple[Reference, ...]:
@@ -397,12 +415,3 @@ def trusted_references(config: Config) -> tuple[Reference, ...]:
 
 def _reference_checks(config: Config) -> list[Check]:
     return [check for reference in trusted_references(config) for check in reference.checks]
-
-
-def _differences(runner: Runner, config: Config) -> tuple[Difference, Difference]:
-    return runner.prepared(_checks(config), _reference_checks(config))
-
-
-def _sizes(config: Config) -> dict[str, int]:
-    targets = [target for entity in config.entities for target in entity.targets]
-    return {"targets": len(targets), "checks": sum(len(target.checks) for target in targets)}

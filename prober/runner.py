@@ -201,6 +201,8 @@ class Runner:
         self._running = False
         self._once = OncePerCause(log)
         self.figures = Figures()
+        self.beginning = False
+        """Probes are begun at this moment: for threads, which look at it to keep out of the way."""
 
     # -- life ----------------------------------------------------------------------------------------------------------
 
@@ -309,6 +311,7 @@ class Runner:
         heap = self._heap
         now = self._clock.now()
         until = now + EARLY_SECONDS if self._slot_seconds else now
+        self.beginning = True
         try:
             while heap and heap[0][0] <= until:
                 at, _order, stage, item = heappop(heap)
@@ -319,6 +322,7 @@ class Runner:
                 self._begin_slot(item, at, now)
         finally:
             self._arm()
+            self.beginning = False
         if self._after_slot is not None:
             self._after_slot(self._timer_at - now if self._timer is not None else inf)
 
