@@ -35,7 +35,7 @@ from prober.judge.records import (
     Settings,
     StateChanged,
 )
-from prober.judge.watch import Sliced, Watch
+from prober.judge.watch import Change, Sliced
 from prober.ledger import Encoded, Ledger
 from prober.model import Check, Entity, Observation, Reference
 
@@ -211,29 +211,26 @@ class Judging:
         self.write_snapshot()
         self.write_heartbeat()
 
-    def prepared(self, entities: Iterable[Entity], references: Iterable[Reference]) -> Watch:
+    def prepared(self, entities: Iterable[Entity], references: Iterable[Reference]) -> Change:
         """What `reconfigure` is to be given. May be called in a thread."""
         references = tuple(references)
         return self.judge.prepared(entities, references, named_references(references, self._kinds))
 
     def reconfigure(
-        self, entities: Iterable[Entity], references: Iterable[Reference], prepared: Watch | None = None
+        self, entities: Iterable[Entity], references: Iterable[Reference], prepared: Change | None = None
     ) -> None:
         """Take new targets; what an open outage becomes is said in `Judge.reconfigure`."""
         now = self._clock.now()
         references = tuple(references)
-        self.judge.watch.named = named_references(references, self._kinds)
-        before = self.judge.watch
-        self.judge.reconfigure(entities, references, now, prepared)
+        self.judge.reconfigure(entities, references, now, prepared or self.prepared(entities, references))
         self._decide()
         self._stir()
-        gone = before.without(self.judge.watch)
+        gone = self.judge.watch.gone
         fresh = self.judge.states(fresh=True)
         self.ledger.retrack(fresh, gone, now)
         for scope, name in gone:
             self.shown.pop((cast(Scope, scope), name), None)
         self._show(fresh)
-        before.release(self.judge.watch)
         if self._sliced is not None:
             self._sliced = None  # what was said is of another configuration
             self._snapshot()

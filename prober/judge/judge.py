@@ -36,7 +36,7 @@ from prober.judge.records import (
     StateChanged,
 )
 from prober.judge.rollup import Node, Summary
-from prober.judge.watch import Sliced, Watch
+from prober.judge.watch import Change, Sliced, Watch
 from prober.model import Check, Entity, Observation, Reference
 
 SWEEP_SECONDS = 10.0  # what the runner never reported is given up after the check's timeout and two of these
@@ -81,6 +81,7 @@ class Judge:
         self._suspects: set[str] = set()
         self._dirty: set[str] = set()
         self._changed: set[str] = set()  # checks whose verdict may have changed
+        self._rebuilt: list[Node] = []  # by the last reconfiguration
         self._restored: set[str] = set()
         self._again: set[str] = set()
         self._unsettled: set[str] = set()
@@ -94,13 +95,12 @@ class Judge:
 
     def prepared(
         self, entities: Iterable[Entity], references: Iterable[Reference], named: frozenset[str] | None = None
-    ) -> Watch:
+    ) -> Change:
         """What `reconfigure` is to be given. With thousands of checks it takes long, and may be made in a thread."""
-        before = self.watch
-        return Watch(entities, references, self.settings, before.named if named is None else named, before)
+        return self.watch.prepared(entities, references, named)
 
     def reconfigure(
-        self, entities: Iterable[Entity], references: Iterable[Reference], now: float, prepared: Watch | None = None
+        self, entities: Iterable[Entity], references: Iterable[Reference], now: float, prepared: Change | None = None
     ) -> None:
         """Take new targets, `prepared` from them if they are. The events follow at the next `decide`.
 
@@ -109,32 +109,27 @@ class Judge:
         up to the last failure, the end unknown. What is new starts unknown. A scope's open outage goes on with those
         of its frozen members that are left, and is abandoned if none is.
         """
-        before = self.watch
-        self.watch = after = prepared or self.prepared(entities, references)
-        after.take_over(before)
-        self._close_gaps_of_others(before, after, now)
-        self._events += self._book.carry_over(before, after, self.utc_offset)
-        for key in [key for key in self._active if key not in after.detectors]:
+        change = prepared or self.prepared(entities, references)
+        self._close_gaps_of_others(change, now)
+        self._rebuilt = self.watch.change(change)
+        self._events += self._book.carry_over(self.watch, self.utc_offset)
+        detectors = self.watch.detectors
+        for key in [key for key in self._active if key not in detectors]:
             del self._active[key]
-        for keys in (self._suspects, self._dirty, self._restored, self._again, self._held):
-            keys -= {key for key in keys if key not in after.detectors}
+        for keys in (self._suspects, self._dirty, self._changed, self._restored, self._again, self._held):
+            keys -= {key for key in keys if key not in detectors}
         self._beside = []
-        self._changed = {key for part in after.fresh for key in part.detectors}
         self.wake_at = now
 
-    def _close_gaps_of_others(self, before: Watch, after: Watch, now: float) -> None:
+    def _close_gaps_of_others(self, change: Change, now: float) -> None:
         """References that are no longer asked cannot tell when a gap ends: it ends here. The others begin anew."""
-        kept = {id(observer) for observer in after.observers.values()}
-        for observer in before.observers.values():
+        kept = {id(observer) for observer in change.observers.values()}
+        for observer in self.watch.observers.values():
             if observer.gap is not None and id(observer) not in kept:
                 self._events.append(
                     GapClosed(replace(observer.gap, end=max(observer.gap.begin, now + self.utc_offset)))
                 )
-                mine = [
-                    node
-                    for node in self._book.ongoing
-                    if any(before.observer_of.get(leaf.key) is observer for leaf in node.leaves())
-                ]
+                mine = [node for node in self._book.ongoing if self._watched_by(node, observer)]
                 self._book.unobserved(mine, observer.gap_began, now)
 
     # what the runner tells
@@ -294,20 +289,20 @@ class Judge:
                     opened.append(key)
             self._summary.clear()
             if self._held:
-                entities = {self.watch.leaves[key][0].entity for key in dirty if self._is_calm(key)}
+                entities = {self.watch.leaf(key).entity for key in dirty if self._is_calm(key)}
                 if entities:
-                    freed = {key for key in self._held if self.watch.leaves[key][0].entity in entities}
+                    freed = {key for key in self._held if self.watch.leaf(key).entity in entities}
                     self._held -= freed
                     self._dirty |= freed
             self._changed.update(opened)
-            for entity in {self.watch.leaves[key][0].entity for key in opened}:
+            for entity in {self.watch.leaf(key).entity for key in opened}:
                 # what has failed beside them may be enough now
                 beside = self.watch.parts[entity].detectors.items()
                 self._dirty.update(key for key, one in beside if not one.down and key in self._active)
             for key in dirty:
                 self._ask(key, now, requests)
             self._summary.clear()
-        if self._changed:
+        if self._changed or self._rebuilt:
             self._roll_up(now)
         self._probe_members(self._unsettled, now, requests)
         self._unsettled.clear()
@@ -465,7 +460,7 @@ class Judge:
         )
 
     def _summaries(self, detector: Detector) -> Iterator[Summary]:
-        todo = [parent for leaf in self.watch.leaves[detector.key] for parent in leaf.parents]
+        todo = list(self.watch.leaf(detector.key).parents)
         while todo:
             node = todo.pop()
             todo += node.parents
@@ -506,8 +501,9 @@ class Judge:
                 heappush(heap, (node.level, node.scope or "", node.name, id(node)))
 
         for key in self._changed:
-            for leaf in self.watch.leaves.get(key, ()):
-                push(leaf)
+            push(self.watch.leaf(key))
+        for node in self._rebuilt:
+            push(node)
         while heap:
             node = nodes[heappop(heap)[3]]
             before = node.value
@@ -523,6 +519,7 @@ class Judge:
                 for parent in node.parents:
                     push(parent)
         self._changed.clear()
+        self._rebuilt = []
 
     def _record(self, node: Node, now: float) -> None:
         assert node.scope is not None
@@ -557,7 +554,7 @@ class Judge:
         for key in fresh:
             run = self.watch.detectors[key].run
             since = run.first_at if run is not None else now
-            todo = list(self.watch.leaves[key])
+            todo = [self.watch.leaf(key)]
             while todo:
                 node = todo.pop()
                 for parent in node.parents:
@@ -573,7 +570,7 @@ class Judge:
             requests.append(ProbeMember(detector.check, detector.member_asked))
         wanted = {}
         for key in sorted(self._restored):
-            todo = [parent for leaf in self.watch.leaves.get(key, ()) for parent in leaf.parents]
+            todo = list(self.watch.leaf(key).parents)
             while todo:
                 node = todo.pop()
                 todo += node.parents
@@ -599,9 +596,9 @@ class Judge:
 
     def states(self, *, fresh: bool = False) -> list[StateChanged]:
         """What is known of every scope now, as the last change of each would say it; `fresh`: of those that the last
-        reconfiguration brought or changed.
+        reconfiguration brought.
         """
-        nodes = (node for part in self.watch.fresh for node in part.nodes) if fresh else self.watch.nodes
+        nodes = self.watch.fresh if fresh else self.watch.scopes.values()
         return [
             StateChanged(node.scope, node.name, node.entity, node.verdict(), node.held, 0.0)
             for node in nodes

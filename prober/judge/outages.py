@@ -175,7 +175,7 @@ class Book:
         del self.recovering[node]
         return [OutageUpdated(moved(replace(outage, restored_full=full), utc))]
 
-    def carry_over(self, before: Watch, after: Watch, utc: float) -> list[Event]:
+    def carry_over(self, after: Watch, utc: float) -> list[Event]:
         """New targets: open outages go on with what is left of their members, or are abandoned."""
         events: list[Event] = []
         old, self.ongoing = self.ongoing, {}
@@ -201,8 +201,10 @@ class Book:
         if node.leaf is not None:
             return node.leaf is leaf and node.leaf.down
         names = set(frozen)
-        node.frozen = [child for child in node.children if child.name in names and child.counts]
-        return bool(node.frozen)
+        kept = [child for child in node.children if child.name in names and child.counts]
+        if kept:  # else the record is still to be closed, by those that it was frozen with
+            node.frozen = kept
+        return bool(kept)
 
     def abandon(self, node: Node, note: str, utc: float) -> OutageClosed:
         """Nobody looks any more: certain up to the last failure, and the end is not known."""

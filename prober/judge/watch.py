@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeVar
 
 from prober.judge.detector import Detector
 from prober.judge.observer import Observer
@@ -14,29 +15,68 @@ from prober.model import Entity, Reference
 T = TypeVar("T")
 
 
-class Part:
+class Part(NamedTuple):
     """What is watched of one entity."""
 
-    def __init__(self, entity: Entity, observer: Observer, settings: Settings, before: Watch | None) -> None:
-        """What stays the same in `before` is taken over with its state."""
-        self.entity = entity
-        self.observer = observer
-        self.detectors: dict[str, Detector] = {}
-        for target in entity.targets:
-            for check in target.checks:
-                key = check.key
-                detector = before.detectors.get(key) if before is not None else None
-                if detector is not None and detector.asks_the_same(check):
-                    detector.reconfigure(check, settings)
-                else:
-                    detector = Detector(check, settings)
-                self.detectors[key] = detector
-        self.nodes = build(entity, self.detectors)
-        self.leaves: dict[str, list[Node]] = {}
-        for node in self.nodes:
-            if node.leaf is not None:
-                self.leaves.setdefault(node.leaf.key, []).append(node)
-        self.scopes: dict[tuple[str, str], Node] = {(node.scope, node.name): node for node in self.nodes if node.scope}
+    entity: Entity
+    observer: Observer
+    detectors: dict[str, Detector]
+    nodes: list[Node]
+
+
+class Regrouped(NamedTuple):
+    """A scope that stays, with other members than before, or judged by them in another way."""
+
+    node: Node
+    like: Node
+    """A draft of it as it is to be."""
+    added: list[Node]
+    removed: list[Node]
+
+
+@dataclass(slots=True)
+class Change:
+    """What makes the watch of one configuration that of another. See `Watch.prepared`."""
+
+    references: list[Reference]
+    named: frozenset[str]
+    observers: dict[tuple[str, ...] | None, Observer] = field(default_factory=dict)
+    parts: dict[str, Part] = field(default_factory=dict)
+    observer_of: dict[str, Observer] = field(default_factory=dict)  # of checks that may have had another one
+    fresh: list[Node] = field(default_factory=list)
+    regrouped: list[Regrouped] = field(default_factory=list)
+    gone: list[Node] = field(default_factory=list)
+
+    def graft(self, drafts: list[Node], before: Iterable[Node]) -> list[Node]:
+        """The nodes that are to be, of `drafts`, but for those that were there `before`: these stay. Only checks that
+        ask something else, and what was not there, are fresh.
+        """
+        known = {(node.scope, node.name): node for node in before}
+        stays: dict[Node, Node] = {}
+        nodes, fresh = [], []
+        for draft in drafts:  # members first
+            draft.children = [stays.get(child, child) for child in draft.children]
+            node = known.get((draft.scope, draft.name))
+            if node is None or node.leaf is not draft.leaf:
+                fresh.append(draft)
+                nodes.append(draft)
+                continue
+            stays[draft] = node
+            nodes.append(node)
+            if draft.children != node.children or _kind(draft) != _kind(node):
+                now, then = set(draft.children), set(node.children)
+                added = [child for child in draft.children if child not in then]
+                self.regrouped.append(Regrouped(node, draft, added, [child for child in then if child not in now]))
+        for draft in fresh:
+            draft.parents = [stays.get(parent, parent) for parent in draft.parents]
+        self.fresh += fresh
+        kept = set(stays.values())
+        self.gone += [node for node in known.values() if node not in kept]
+        return nodes
+
+
+def _kind(node: Node) -> tuple[object, ...]:
+    return node.rule, node.quorum, node.level
 
 
 class Sliced:
@@ -56,7 +96,7 @@ class Sliced:
         self._history = history
         self._encode = encode
         self._detectors = _slices(list(watch.detectors.items()), size)
-        self._nodes = _slices(watch.nodes, 8 * size)  # which cost less
+        self._nodes = _slices(list(watch.scopes.values()), 8 * size)  # which cost less
 
     def step(self) -> bool:
         """Say the next part. False: all is said."""
@@ -81,71 +121,109 @@ def _said(nodes: Iterable[Node]) -> list[Any]:
 
 
 class Watch:
-    """Built from the configuration; what stays the same in `before` is taken over with its state.
-
-    Building changes nothing in `before`, which may be in use meanwhile, but the pace and the options' other form of
-    checks that ask the same as before. `take_over` completes it.
-    """
+    """What is watched of a configuration, and of the next ones: what stays the same goes on as it is."""
 
     def __init__(
-        self,
-        entities: Iterable[Entity],
-        references: Iterable[Reference],
-        settings: Settings,
-        named: frozenset[str],
-        before: Watch | None = None,
+        self, entities: Iterable[Entity], references: Iterable[Reference], settings: Settings, named: frozenset[str]
     ) -> None:
-        self.references = list(references)
-        self.named = named
+        self._settings = settings
+        self.references: list[Reference] = []
+        self.named: frozenset[str] = frozenset()
         self.parts: dict[str, Part] = {}
-        self.fresh: list[Part] = []
-        """The parts that are not as they were in `before`."""
         self.detectors: dict[str, Detector] = {}
         self.observers: dict[tuple[str, ...] | None, Observer] = {}
         self.observer_of: dict[str, Observer] = {}  # by check
-        self.nodes: list[Node] = []
-        self.leaves: dict[str, list[Node]] = {}
         self.scopes: dict[tuple[str, str], Node] = {}
-        same_references = before is not None and before.references == self.references
+        self.fresh: list[Node] = []
+        """What the last change brought."""
+        self.gone: list[tuple[str, str]] = []
+        """What the last change took away, and nothing else has the place of."""
+        self.change(self.prepared(entities, references, named))
+
+    def leaf(self, key: str) -> Node:
+        """The scope of a check."""
+        return self.scopes["check", key]
+
+    def prepared(
+        self, entities: Iterable[Entity], references: Iterable[Reference], named: frozenset[str] | None = None
+    ) -> Change:
+        """What `change` is to be given. With thousands of checks it takes long, and may be made in a thread: nothing
+        changes by it but the pace, and the options' other form, of checks that ask the same as before.
+        """
+        change = Change(list(references), self.named if named is None else named)
+        same_references = change.references == self.references
         for entity in entities:
             trusted = None if entity.references == "default" else tuple(sorted(entity.references))
-            if trusted not in self.observers:
-                chosen = [one for one in self.references if trusted is None or one.name in trusted]
-                kept = before.observers.get(trusted) if before is not None and same_references else None
-                self.observers[trusted] = kept or Observer(chosen, named, settings.confirm_interval_seconds)
-            observer = self.observers[trusted]
-            part = before.parts.get(entity.name) if before is not None else None
+            if trusted not in change.observers:
+                chosen = [one for one in change.references if trusted is None or one.name in trusted]
+                kept = self.observers.get(trusted) if same_references else None
+                interval = self._settings.confirm_interval_seconds
+                change.observers[trusted] = kept or Observer(chosen, change.named, interval)
+            observer = change.observers[trusted]
+            part = self.parts.get(entity.name)
             if part is None or part.entity is not entity or part.observer is not observer:
-                part = Part(entity, observer, settings, before)
-                self.fresh.append(part)
-            self.parts[entity.name] = part
-            self.detectors |= part.detectors
-            self.observer_of |= dict.fromkeys(part.detectors, observer)
-            self.nodes += part.nodes
-            self.leaves |= part.leaves
-            self.scopes |= part.scopes
-
-    def take_over(self, before: Watch) -> None:
-        """Let the fresh scopes go on with the values that they have in `before` at this moment."""
-        for part in self.fresh:
-            for place, node in part.scopes.items():
-                old_node = before.scopes.get(place)
-                if old_node is not None and (node.leaf is None or node.leaf is old_node.leaf):
-                    node.value, node.held, node.shown = old_node.value, old_node.held, old_node.shown
-
-    def without(self, after: Watch) -> set[tuple[str, str]]:
-        """The scopes that `after` has no more."""
-        changed = (part for name, part in self.parts.items() if after.parts.get(name) is not part)
-        return {place for part in changed for place in part.scopes if place not in after.scopes}
-
-    def release(self, after: Watch) -> None:
-        """Nobody asks this one any more, but what `after` has taken over. What knows of each other is parted, or it
-        would be left to the garbage collector, by the hundred thousand.
-        """
+                before = [] if part is None else part.nodes
+                detectors = self._detectors_of(entity)
+                part = Part(entity, observer, detectors, change.graft(build(entity, detectors), before))
+                change.observer_of |= dict.fromkeys(detectors, observer)
+            change.parts[entity.name] = part
         for name, part in self.parts.items():
-            if after.parts.get(name) is not part:
-                for node in part.nodes:
-                    node.parents.clear()
+            if name not in change.parts:
+                change.gone += part.nodes
+        return change
+
+    def _detectors_of(self, entity: Entity) -> dict[str, Detector]:
+        found = {}
+        for target in entity.targets:
+            for check in target.checks:
+                detector = self.detectors.get(check.key)
+                if detector is not None and detector.asks_the_same(check):
+                    detector.reconfigure(check, self._settings)
+                else:
+                    detector = Detector(check, self._settings)
+                found[check.key] = detector
+        return found
+
+    def change(self, change: Change) -> list[Node]:
+        """Be what was prepared. Returns what has to be evaluated, since it is new or stands on something else."""
+        self.references, self.named = change.references, change.named
+        self.parts, self.observers = change.parts, change.observers
+        for node in change.fresh:
+            for child in node.children:
+                _adopt(node, child)
+            # What was there under another entity goes on with the values that it has at this moment.
+            old = self.scopes.get((node.scope, node.name)) if node.scope is not None else None
+            if old is not None and (node.leaf is None or node.leaf is old.leaf):
+                node.value, node.held, node.shown = old.value, old.held, old.shown
+        for node, like, added, removed in change.regrouped:
+            node.children, node.rule, node.quorum, node.level = like.children, like.rule, like.quorum, like.level
+            for child in added:
+                _adopt(node, child)
+            for child in removed:
+                child.parents.remove(node)
+                node.downs -= child.value is False
+        self._forget(change.gone)
+        for node in change.fresh:
+            if node.scope is not None:
+                self.scopes[node.scope, node.name] = node
+            if node.leaf is not None:
+                self.detectors[node.leaf.key] = node.leaf
+        self.observer_of |= change.observer_of
+        self.fresh = change.fresh
+        self.gone = [(node.scope, node.name) for node in change.gone if node.scope is not None]
+        self.gone = [place for place in self.gone if place not in self.scopes]
+        return _with_all_above([*change.fresh, *(one.node for one in change.regrouped)])
+
+    def _forget(self, gone: Iterable[Node]) -> None:
+        for node in gone:
+            if node.scope is not None:
+                del self.scopes[node.scope, node.name]
+            if node.leaf is not None:
+                del self.detectors[node.leaf.key], self.observer_of[node.leaf.key]
+            for child in node.children:
+                # Also of those that are gone: what knows of each other would be left to the garbage collector.
+                if node in child.parents:
+                    child.parents.remove(node)
 
     def snapshot(self, history: bool, sliced: Sliced | None, troubled: Iterable[str]) -> dict[str, Any]:
         """Plain values that `restore` takes, where the last word counts. What is `sliced` is taken from there, but for
@@ -181,3 +259,23 @@ class Watch:
             node = self.scopes.get((scope, name))
             if node is not None and (node.leaf is None or node.leaf.ever_up):
                 node.value, node.held, node.shown = value, held, Verdict(shown)
+
+
+def _adopt(node: Node, child: Node) -> None:
+    """Let a node have a child that may have been there before."""
+    if node not in child.parents:
+        child.parents.append(node)
+        node.downs += child.value is False
+
+
+def _with_all_above(nodes: Iterable[Node]) -> list[Node]:
+    """The nodes and what stands on them; of all of it is found out anew whether it counts."""
+    found: dict[Node, None] = dict.fromkeys(nodes)
+    todo = list(found)
+    while todo:
+        node = todo.pop()
+        node.counted = False
+        above = [parent for parent in node.parents if parent not in found]
+        found.update(dict.fromkeys(above))
+        todo += above
+    return list(found)
