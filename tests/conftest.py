@@ -13,8 +13,16 @@ import pytest
 from tests.lab import Namespace, Routed, in_ci, require_program, require_root, sweep
 
 HERE: Final = Path(__file__).parent
-BY_DIRECTORY: Final = {"unit": "computes", "property": "computes", "e2e": "waits"}
-"""How a test runs beside others (see the markers in pyproject.toml), unless it says itself that it is `alone`."""
+BY_PLACE: Final = {
+    "unit": "computes",
+    "property": "computes",
+    "e2e": "waits",
+    "contract/test_ledger_files.py": "waits",
+    "contract/test_page.py": "waits",
+    "contract/test_rules.py": "computes",
+}
+"""How the tests of a directory or a file run beside others (see the markers in pyproject.toml), unless one says itself
+that it is `alone`."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -29,7 +37,8 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        kind = BY_DIRECTORY.get(item.path.relative_to(HERE).parts[0])
+        place = item.path.relative_to(HERE)
+        kind = BY_PLACE.get(place.as_posix()) or BY_PLACE.get(place.parts[0])
         if kind is not None and item.get_closest_marker("alone") is None:
             item.add_marker(kind)
 

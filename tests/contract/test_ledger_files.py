@@ -432,6 +432,7 @@ async def test_reading_beside_a_running_agent_from_another_process(tmp_path: Pat
         agent.stop()
 
 
+@pytest.mark.alone
 async def test_ten_thousand_events_at_once(tmp_path: Path) -> None:
     events = [OutageOpened(outage(f"n{n}", scope="check")) for n in range(10_000)]
     async with opened(tmp_path) as ledger:

@@ -445,6 +445,7 @@ async def many(tmp_path: Path) -> StandIn:
     return StandIn(file, facts(country(MANY_NETWORKS, MANY_TARGETS)))
 
 
+@pytest.mark.alone
 async def test_many_targets_and_outages(many: StandIn) -> None:
     async with served(many) as (url, session):
         for path in (
@@ -554,6 +555,7 @@ def fetch(url: str) -> None:
         assert b"</html>" in response.read()
 
 
+@pytest.mark.alone
 async def test_a_flood_is_answered_from_what_was_made(many: StandIn) -> None:
     loop = asyncio.get_running_loop()
     with ThreadPoolExecutor(20) as threads:  # not the loop's own, in which the pages are made

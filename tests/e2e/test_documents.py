@@ -27,17 +27,24 @@ NOT_RUN: Final = {
 }
 """Why a block is not run. Each is a command that nobody notices when it breaks: keep them few."""
 
+OUTER_MAKE: Final = ("ARGS", "MAKEFLAGS", "MFLAGS", "MAKELEVEL")
+"""What `make test ARGS=...` hands down to its tests. A reader's shell has none of it, and `make run` would heed it."""
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("path", DOCUMENTS, ids=str)
+def test_the_commands_run_as_written(
+    path: Path, namespace: Namespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for program in ("bash", "curl", "make", "unshare"):
+        require_program(program)
+    for name in OUTER_MAKE:
+        monkeypatch.delenv(name, raising=False)
+    with Reader(tmp_path, namespace) as reader:
+        reader.follow(path)
+
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=str)
 def test_what_is_not_run_is_listed(path: Path) -> None:
     found = [block.told["not run"] for block in blocks(path) if "not run" in block.told]
     assert found == NOT_RUN[str(path)]
-
-
-@pytest.mark.timeout(400)
-@pytest.mark.parametrize("path", DOCUMENTS, ids=str)
-def test_the_commands_run_as_written(path: Path, namespace: Namespace, tmp_path: Path) -> None:
-    for program in ("bash", "curl", "make", "unshare"):
-        require_program(program)
-    with Reader(tmp_path, namespace) as reader:
-        reader.follow(path)

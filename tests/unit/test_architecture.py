@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -46,22 +47,22 @@ def module_of(file: Path) -> str:
     return ".".join(file.relative_to(ROOT.parent).with_suffix("").parts).removesuffix(".__init__")
 
 
-def imported(file: Path) -> set[str]:
+FILES = {module_of(file): file for file in sorted(ROOT.rglob("*.py"))}
+
+
+@cache  # and not once for all at the top: every process of pytest-xdist's imports this file in every part
+def imported(module: str) -> set[str]:
     """The modules that a file imports, wherever in it: also those for type checking alone and those in functions."""
     found = set()
-    for node in ast.walk(ast.parse(file.read_text())):
+    for node in ast.walk(ast.parse(FILES[module].read_text())):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{file}: a relative import hides where it leads"
+            assert node.level == 0, f"{module}: a relative import hides where it leads"
             assert node.module is not None
             inner = {f"{node.module}.{alias.name}" for alias in node.names}
             found |= (inner & FILES.keys()) or {node.module}
     return found
-
-
-FILES = {module_of(file): file for file in sorted(ROOT.rglob("*.py"))}
-IMPORTS = {module: imported(file) for module, file in FILES.items()}
 
 
 def part_of(module: str) -> str:
@@ -86,16 +87,16 @@ def test_every_part_has_its_layer() -> None:
 @pytest.mark.parametrize("module", FILES)
 def test_imports_point_down(module: str) -> None:
     rank = ranks()
-    for other in IMPORTS[module]:
+    for other in imported(module):
         if other.split(".")[0] == "prober":
             assert rank[part_of(other)] <= rank[part_of(module)], f"{module} imports {other}"
 
 
 @pytest.mark.parametrize("part", PURE)
 def test_the_core_knows_no_clock_and_no_library(part: str) -> None:
-    modules = [module for module in IMPORTS if part_of(module) == part]
+    modules = [module for module in FILES if part_of(module) == part]
     assert modules
-    for module in sorted(set().union(*(IMPORTS[module] for module in modules))):
+    for module in sorted(set().union(*(imported(module) for module in modules))):
         top = module.split(".")[0]
         assert top not in CLOCKS, module
         if top == "prober":
@@ -109,13 +110,13 @@ def test_imports_run_in_no_circle() -> None:
 
     def visit(module: str, path: tuple[str, ...]) -> None:
         assert module not in path, " -> ".join([*path[path.index(module) :], module])
-        if module in done or module not in IMPORTS:
+        if module in done or module not in FILES:
             return
-        for other in sorted(IMPORTS[module]):
+        for other in sorted(imported(module)):
             visit(other, (*path, module))
         done.add(module)
 
-    for module in IMPORTS:
+    for module in FILES:
         visit(module, ())
 
 
@@ -139,7 +140,7 @@ for module in sys.argv[1:]:
 def test_each_module_can_be_imported_first() -> None:
     """Importing a module runs its package's __init__ first, which may need what is not there yet."""
     # Where that __init__ imports modules of its own package, it makes no difference which of them was asked for.
-    whole = {module for module in FILES if any(other.startswith(f"{module}.") for other in IMPORTS[module])} - {
+    whole = {module for module in FILES if any(other.startswith(f"{module}.") for other in imported(module))} - {
         "prober"
     }
     modules = {module for module in FILES if module.rpartition(".")[0] not in whole} - {"prober.__main__"}
