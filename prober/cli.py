@@ -179,12 +179,14 @@ def run(
 
     from prober.app import Loaded
     from prober.blackbox.loaded import modules_of
+    from prober.config.load import uncollected
     from prober.config.shares import cores
     from prober.web.webconfig import WebConfig, read_web_config
 
-    loaded = or_exit(partial(read, partial(load, cores=cores())))
-    terminal = sys.stderr.isatty() and not plain
-    asyncio.run(_run(loaded, read, terminal))
+    with uncollected():  # what is read and built before the agent runs stays as long as it does
+        loaded = or_exit(partial(read, partial(load, cores=cores())))
+        terminal = sys.stderr.isatty() and not plain
+        asyncio.run(_run(loaded, read, terminal))
 
 
 async def _run(loaded: Loaded, read: Callable[[Callable[[Settings], Config]], Loaded], terminal: bool) -> None:

@@ -66,14 +66,13 @@ def load(settings: Settings, kinds: Mapping[str, Kind] = KINDS, cores: int = 1) 
     A large set is read on so many `cores`, if they are more than one. Those find out only whether all is well: if it is
     not, everything is read once more in one go, which says what is wrong, and on which line.
     """
-    with _uncollected():
+    with uncollected():
         divided = shares(settings.targets, cores)
         if len(divided) > 1 and settings.blackbox is None:  # compiled modules cannot be handed over
             with suppress(ConfigError, ShareFailed):
                 problems: list[Problem] = []
                 reader = TargetsReader(kinds, problems)
-                for found in in_processes(partial(_read_share, kinds), divided):
-                    reader.join(found)
+                reader.join(in_processes(partial(_read_share, kinds), divided))
                 return _completed(reader, settings, kinds, problems, {"modules": None})
         problems = []
         context = read_context(settings.blackbox, problems)
@@ -94,7 +93,7 @@ def _read_share(kinds: Mapping[str, Kind], paths: list[Path]) -> list[Contributi
 
 
 @contextmanager
-def _uncollected() -> Iterator[None]:
+def uncollected() -> Iterator[None]:
     """Without the garbage collector: what is read stays, and looking at all of it again and again takes a sixth of the
     time and, at a reload, stops the event loop meanwhile.
     """

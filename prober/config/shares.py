@@ -7,7 +7,7 @@ import os
 import pickle
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -49,33 +49,34 @@ def shares(paths: Sequence[Path], cores: int) -> list[list[Path]]:
     return [share for share in divided if share]
 
 
-def in_processes(work: Callable[[list[Path]], T], shares: Sequence[list[Path]]) -> list[T]:
-    """What `work` makes of each share: of the first here, of each other in a child. The results are pickled.
+def in_processes(work: Callable[[list[Path]], Iterable[T]], shares: Sequence[list[Path]]) -> list[T]:
+    """What `work` makes of the shares: of the first here, of each other in a child. What that finds is pickled, one by
+    one, so that it can be taken in while the rest is still put up.
 
-    Raises ShareFailed if a child has none to give; nobody is told why. Of the first share what `work` raises.
+    Raises ShareFailed if a child has not found everything; nobody is told why. Of the first share what `work` raises.
     """
     with ExitStack() as stack:
         children = [stack.enter_context(closing(_Child(work, share))) for share in shares[1:]]
-        return [work(shares[0]), *(child.result() for child in children)]
+        return [*work(shares[0]), *(one for child in children for one in child.results())]
 
 
 class _Child(Generic[T]):
     """A process that works on one share."""
 
-    def __init__(self, work: Callable[[list[Path]], T], share: list[Path]) -> None:
+    def __init__(self, work: Callable[[list[Path]], Iterable[T]], share: list[Path]) -> None:
         context = multiprocessing.get_context("fork")  # nothing is imported anew, which would take a second
         self._results, out = context.Pipe(duplex=False)
         self._process = context.Process(target=_do, args=(work, share, out), daemon=True)
         self._process.start()
         out.close()
 
-    def result(self) -> T:
+    def results(self) -> Iterator[T]:
         """Raises ShareFailed."""
         try:
-            result: T = pickle.loads(self._results.recv_bytes())
+            while result := self._results.recv_bytes():
+                yield pickle.loads(result)
         except (EOFError, OSError) as error:
             raise ShareFailed from error
-        return result
 
     def close(self) -> None:
         self._process.kill()
@@ -84,8 +85,10 @@ class _Child(Generic[T]):
         self._results.close()
 
 
-def _do(work: Callable[[list[Path]], object], share: list[Path], out: Connection) -> None:
+def _do(work: Callable[[list[Path]], Iterable[object]], share: list[Path], out: Connection) -> None:
     try:
-        out.send_bytes(pickle.dumps(work(share), pickle.HIGHEST_PROTOCOL))
+        for one in work(share):
+            out.send_bytes(pickle.dumps(one, pickle.HIGHEST_PROTOCOL))
+        out.send_bytes(b"")
     except BaseException:  # also of Ctrl-C, which goes to all processes: the parent is who speaks of what is wrong
         os._exit(1)

@@ -36,7 +36,7 @@ from prober.judge.records import (
     StateChanged,
 )
 from prober.judge.rollup import Node, Summary
-from prober.judge.watch import Change, Sliced, Watch
+from prober.judge.watch import Change, Sliced, Watch, rebuilt
 from prober.model import Check, Entity, Observation, Reference
 
 SWEEP_SECONDS = 10.0  # what the runner never reported is given up after the check's timeout and two of these
@@ -111,7 +111,8 @@ class Judge:
         """
         change = prepared or self.prepared(entities, references)
         self._close_gaps_of_others(change, now)
-        self._rebuilt = self.watch.change(change)
+        self.watch.change(change)
+        self._rebuilt = rebuilt(change)
         self._events += self._book.carry_over(self.watch, self.utc_offset)
         detectors = self.watch.detectors
         for key in [key for key in self._active if key not in detectors]:

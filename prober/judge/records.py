@@ -229,8 +229,7 @@ class GapClosed:
     gap: Gap
 
 
-@dataclass(frozen=True, slots=True)
-class StateChanged:
+class StateChanged(NamedTuple):
     """What is known of a scope changed. `up` is the last verdict, held while unknown; None: never known."""
 
     scope: Scope

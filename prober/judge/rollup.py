@@ -59,7 +59,7 @@ class Node:
         self.parents: list[Node] = []
         for child in self.children:
             child.parents.append(self)
-        self.level: int = 1 + max((child.level for child in self.children), default=0)
+        self.level: int = 1 + max(child.level for child in self.children) if self.children else 1
         self._value: bool | None = None
         self.downs = 0  # children whose value is down
         self.held: bool | None = None  # the last value that was known

@@ -162,9 +162,13 @@ class Watch:
             observer = change.observers[trusted]
             part = self.parts.get(entity.name)
             if part is None or part.entity is not entity or part.observer is not observer:
-                before = [] if part is None else part.nodes
                 detectors = self._detectors_of(entity)
-                part = Part(entity, observer, detectors, change.graft(build(entity, detectors), before))
+                nodes = build(entity, detectors)
+                if part is None:
+                    change.fresh += nodes
+                else:
+                    nodes = change.graft(nodes, part.nodes)
+                part = Part(entity, observer, detectors, nodes)
                 change.observer_of |= dict.fromkeys(detectors, observer)
             change.parts[entity.name] = part
         for name, part in self.parts.items():
@@ -184,8 +188,8 @@ class Watch:
                 found[check.key] = detector
         return found
 
-    def change(self, change: Change) -> list[Node]:
-        """Be what was prepared. Returns what has to be evaluated, since it is new or stands on something else."""
+    def change(self, change: Change) -> None:
+        """Be what was prepared."""
         self.references, self.named = change.references, change.named
         self.parts, self.observers = change.parts, change.observers
         for node in change.fresh:
@@ -212,7 +216,6 @@ class Watch:
         self.fresh = change.fresh
         self.gone = [(node.scope, node.name) for node in change.gone if node.scope is not None]
         self.gone = [place for place in self.gone if place not in self.scopes]
-        return _with_all_above([*change.fresh, *(one.node for one in change.regrouped)])
 
     def _forget(self, gone: Iterable[Node]) -> None:
         for node in gone:
@@ -268,9 +271,11 @@ def _adopt(node: Node, child: Node) -> None:
         node.downs += child.value is False
 
 
-def _with_all_above(nodes: Iterable[Node]) -> list[Node]:
-    """The nodes and what stands on them; of all of it is found out anew whether it counts."""
-    found: dict[Node, None] = dict.fromkeys(nodes)
+def rebuilt(change: Change) -> list[Node]:
+    """What has to be evaluated after a change, since it is new or stands on something else than before. Of all of it is
+    found out anew whether it counts.
+    """
+    found: dict[Node, None] = dict.fromkeys([*change.fresh, *(one.node for one in change.regrouped)])
     todo = list(found)
     while todo:
         node = todo.pop()

@@ -7,8 +7,8 @@ was shown once can be derived again from what is on the disk.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import Final, Literal, TypeAlias
+from dataclasses import dataclass
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 from prober.judge.records import StateChanged, Verdict
 
@@ -39,8 +39,7 @@ class Counted:
     outage_seconds: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class ScopeState:
+class ScopeState(NamedTuple):
     """Seconds in each state up to `since`, and the state from then on. Times are on the ledger's own clock."""
 
     up_seconds: float = 0.0
@@ -97,7 +96,7 @@ class StateBook:
             return fresh
         if known.state == state:
             return None
-        changed = self._states[key] = replace(known.at(elapsed), state=state)
+        changed = self._states[key] = known.at(elapsed)._replace(state=state)
         return changed
 
     def keep(self, keys: Iterable[Key], elapsed: float) -> dict[Key, ScopeState]:
@@ -113,5 +112,5 @@ class StateBook:
 def after_absence(states: Mapping[Key, ScopeState], elapsed: float) -> dict[Key, ScopeState]:
     """The states as a restart finds them: counted up to the last sign of life, unknown since."""
     return {
-        key: replace(row.at(elapsed), state="unknown") if row.state is not None else row for key, row in states.items()
+        key: row.at(elapsed)._replace(state="unknown") if row.state is not None else row for key, row in states.items()
     }

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from prober.judge.detector import Detector
 from prober.judge.records import Settings
 from prober.judge.rollup import Node
-from prober.judge.watch import Watch
+from prober.judge.watch import Watch, rebuilt
 from prober.model import Check, Entity, Network, Reference, Site, Target
 from prober.probes.icmp import IcmpOptions
 
@@ -101,12 +101,14 @@ def test_a_watch_becomes_what_the_configuration_says(drawn: list[Any], data: st.
     for configuration in drawn:
         before = {at: (node, node.leaf, node.value) for at, node in watch.scopes.items()}
         known = entities(configuration, known)
-        rebuilt = watch.change(watch.prepared(known, [REFERENCE]))
+        change = watch.prepared(known, [REFERENCE])
+        watch.change(change)
+        anew = rebuilt(change)
         assert shape(watch) == shape(Watch(known, [REFERENCE], settings, none))
         assert set(watch.gone) == before.keys() - watch.scopes.keys()
         nodes = [node for part in watch.parts.values() for node in part.nodes]
-        assert len(rebuilt) == len(set(rebuilt))
-        assert set(rebuilt) <= set(nodes)
+        assert len(anew) == len(set(anew))
+        assert set(anew) <= set(nodes)
         for at, (node, leaf, value) in before.items():
             after = watch.scopes.get(at)
             if after is not None and after.leaf is leaf:
@@ -114,8 +116,8 @@ def test_a_watch_becomes_what_the_configuration_says(drawn: list[Any], data: st.
             assert after is node or after in watch.fresh or after is None
         for node in nodes:
             assert node.downs == sum(child.value is False for child in node.children)
-            if node not in rebuilt:  # it stands on what it stood on
-                assert not {*node.children} & {*rebuilt}
+            if node not in anew:  # it stands on what it stood on
+                assert not {*node.children} & {*anew}
         for node in nodes:
             # The judge asks this of what it evaluates, and once something counts it does so without being asked again.
             assert node.counts == any(leaf.ever_up for leaf in every_leaf(node))

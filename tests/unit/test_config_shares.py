@@ -136,14 +136,15 @@ def test_a_child_that_ends_early_costs_only_time(tmp_path: Path, monkeypatch: py
     assert len(killed) > 2
 
 
-def fails_elsewhere(share: list[Path]) -> str:
+def fails_elsewhere(share: list[Path]) -> list[str]:
     if share != [Path("a")]:
         raise ValueError("of which nobody is told")
-    return "done"
+    return ["done", "with it"]
 
 
 def test_whoever_cannot_do_a_share_is_silent(capfd: pytest.CaptureFixture[str]) -> None:
-    assert in_processes(fails_elsewhere, [[Path("a")]]) == ["done"]
+    assert in_processes(fails_elsewhere, [[Path("a")]]) == ["done", "with it"]
+    assert in_processes(fails_elsewhere, [[Path("a")]] * 3) == ["done", "with it"] * 3
     with pytest.raises(ShareFailed):
         in_processes(fails_elsewhere, [[Path("a")], [Path("b")]])
     with pytest.raises(ValueError, match="nobody"):
