@@ -47,7 +47,7 @@ BEAT_OUTAGES: Final = 2_500
 """A heartbeat tells how far up to so many open outages are certain, a slice in each turn of the loop; of more, the next
 ones follow with the next heartbeat."""
 SNAPSHOT_SECONDS: Final = 10.0
-SNAPSHOT_VERSION: Final = 3
+SNAPSHOT_VERSION: Final = 4
 """To be raised when the shape of a snapshot changes: one of another shape is no use."""
 SNAPSHOT_CHECKS: Final = 2_000
 """Up to so many checks a snapshot is made that often; of more, the less often, down to a sixth."""

@@ -8,6 +8,7 @@ sent later than a failure takes that failure away: the order of arrival does not
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from collections.abc import Mapping
 from hashlib import blake2b
 from math import ceil, floor, inf
 from typing import Any, Final
@@ -77,6 +78,21 @@ class Run:
         self.failures[evidence.label] = self.failures.get(evidence.label, 0) + 1
 
 
+_NO_START: Final = (None, 0.0, 0.0)
+_USUAL: Final[Mapping[str, Any]] = {
+    "ever_up": True,
+    "down": False,
+    "observed": True,
+    "ours": "",
+    "lessons": (),
+    "start": _NO_START,
+    "end": None,
+    "ended_tail": (),
+    "ended_failures": {},
+}
+"""What a check is where its snapshot says nothing else. Its times are that of the last success then."""
+
+
 class Detector:
     """The state of one check."""
 
@@ -128,7 +144,7 @@ class Detector:
         self.run: Run | None = None
         self.asked: float | None = None  # when the confirmation that was asked for is due
         self.member_asked: float | None = None
-        self.start: tuple[float | None, float, float] = (None, 0.0, 0.0)  # of the open outage: after, by, first failure
+        self.start: tuple[float | None, float, float] = _NO_START  # of the open outage: after, by, first failure
         self.end: tuple[float, float] = (-inf, -inf)  # of the last outage that closed: after, by
         self.ended_tail: list[float] = []  # its last failures
         self.ended_failures: dict[str, int] = {}
@@ -327,24 +343,27 @@ class Detector:
         return not (self.down or self.run is not None or self.lessons)
 
     def snapshot(self, history: bool) -> dict[str, Any]:
-        """Plain values that `restore` takes; the history of loss is the bulk, and changes slowly."""
-        state: dict[str, Any] = {
-            "asks": self.asks,
-            "ever_up": self.ever_up,
-            "down": self.down,
-            "observed": self.observed,
-            "ours": self.ours,
-            "last_ok": self.last_ok,
-            "last_sent": None if self.last_sent == -inf else self.last_sent,
-            "regular_at": self.regular_at,
-            "learned": self.learned.snapshot(),
-            "learned_at": None if self.learned_at == -inf else self.learned_at,
-            "lessons": [[one.sent_at, one.label, one.resolver] for one in self.lessons],
-            "start": list(self.start),
-            "end": None if self.end[1] == -inf else list(self.end),
-            "ended_tail": self.ended_tail[:],
-            "ended_failures": dict(self.ended_failures),
-        }
+        """Plain values that `restore` takes; the history of loss is the bulk, and changes slowly.
+
+        What is so of nearly all checks, of which there may be a hundred thousand, is left out: see _USUAL.
+        """
+        last_ok = self.last_ok
+        state: dict[str, Any] = {"asks": self.asks, "last_ok": last_ok, "learned": self.learned.snapshot()}
+        if not (self.ever_up and self.observed) or self.down or self.ours:
+            state |= {"ever_up": self.ever_up, "down": self.down, "observed": self.observed, "ours": self.ours}
+        if self.last_sent != last_ok:
+            state["last_sent"] = None if self.last_sent == -inf else self.last_sent
+        if self.regular_at != last_ok:
+            state["regular_at"] = self.regular_at
+        if self.learned_at != last_ok:
+            state["learned_at"] = None if self.learned_at == -inf else self.learned_at
+        if self.lessons:
+            state["lessons"] = [[one.sent_at, one.label, one.resolver] for one in self.lessons]
+        if self.start != _NO_START:
+            state["start"] = list(self.start)
+        if self.end[1] != -inf:
+            state |= {"end": list(self.end), "ended_tail": self.ended_tail[:]}
+            state["ended_failures"] = dict(self.ended_failures)
         if self.run is not None:
             run = self.run
             state["run"] = {
@@ -369,6 +388,7 @@ class Detector:
         def moved(at: float | None) -> float | None:
             return None if at is None else at + shift
 
+        state = {**_USUAL, **dict.fromkeys(("last_sent", "regular_at", "learned_at"), state["last_ok"]), **state}
         self.ever_up, self.down, self.observed, self.ours = (
             state["ever_up"],
             state["down"],
@@ -380,8 +400,9 @@ class Detector:
         self.learned.restore(state["learned"])
         self.learned_at = -inf if state["learned_at"] is None else state["learned_at"] + shift
         self.lessons = [Evidence(at + shift, label, True, resolver) for at, label, resolver in state["lessons"]]
-        after, by, first = state["start"]
-        self.start = (moved(after), by + shift, first + shift)
+        if state["start"] is not _NO_START:
+            after, by, first = state["start"]
+            self.start = (moved(after), by + shift, first + shift)
         if state["end"] is not None:
             self.end = (state["end"][0] + shift, state["end"][1] + shift)
         self.ended_tail = [at + shift for at in state["ended_tail"]]

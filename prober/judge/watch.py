@@ -116,8 +116,12 @@ def _slices(items: list[T], size: int) -> Iterator[list[T]]:
 
 
 def _said(nodes: Iterable[Node]) -> list[Any]:
-    """What a snapshot says of scopes."""
-    return [[node.scope, node.name, node.value, node.held, str(node.shown)] for node in nodes if node.scope is not None]
+    """What a snapshot says of scopes: of what is alike together, for nearly all are."""
+    alike: dict[tuple[bool | None, bool | None, Verdict], dict[str, list[str]]] = {}
+    for node in nodes:
+        if node.scope is not None:
+            alike.setdefault((node.value, node.held, node.shown), {}).setdefault(node.scope, []).append(node.name)
+    return [[value, held, str(shown), names] for (value, held, shown), names in alike.items()]
 
 
 class Watch:
@@ -258,10 +262,11 @@ class Watch:
             observer = self.observers.get(None if trusted is None else tuple(trusted))
             if observer is not None:
                 observer.restore(kept, shift, vantage)
-        for scope, name, value, held, shown in (item for part in state["scopes"] for item in part):
-            node = self.scopes.get((scope, name))
-            if node is not None and (node.leaf is None or node.leaf.ever_up):
-                node.value, node.held, node.shown = value, held, Verdict(shown)
+        for value, held, shown, names in (item for part in state["scopes"] for item in part):
+            for place in ((scope, name) for scope, some in names.items() for name in some):
+                node = self.scopes.get(place)
+                if node is not None and (node.leaf is None or node.leaf.ever_up):
+                    node.value, node.held, node.shown = value, held, Verdict(shown)
 
 
 def _adopt(node: Node, child: Node) -> None:
