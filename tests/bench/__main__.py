@@ -15,6 +15,7 @@ import time
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+from statistics import median
 
 from prober import __version__
 from tests.bench import accuracy, cost, curve, peers, scale
@@ -54,6 +55,20 @@ def machine() -> dict[str, str]:
     }
 
 
+def additions() -> float:
+    """Seconds that a million additions take: how fast the machine is at this moment. Neighbours change that by half."""
+    began, total = time.perf_counter(), 0
+    for number in range(1_000_000):
+        total += number
+    return time.perf_counter() - began
+
+
+def ticks() -> tuple[int, int]:
+    """What the processors have spent by now, in ticks: for other virtual machines (steal), and in all."""
+    spent = [int(text) for text in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    return spent[7], sum(spent)
+
+
 def versions() -> dict[str, str]:
     """Who took part."""
     found = {"prober": f"{__version__}, aiohttp {version('aiohttp')}, pydantic {version('pydantic')}"}
@@ -72,6 +87,7 @@ def measure(parts: Sequence[str], rounds: int, quick: bool, say: Progress) -> Re
     for name in peers.PROGRAMS:
         if peers.found(name) is None:
             results.skipped[name] = "not installed"
+    speeds, stolen = [additions()], ticks()
     for part in parts:
         try:
             _part(part, rounds, quick, results, say)
@@ -79,6 +95,11 @@ def measure(parts: Sequence[str], rounds: int, quick: bool, say: Progress) -> Re
             why = (str(error).strip().splitlines() or [type(error).__name__])[0]
             say(f"{part}: not measured: {why}")
             results.skipped[f"part {part}"] = why
+        speeds.append(additions())
+    taken, passed = (now - before for now, before in zip(ticks(), stolen, strict=True))
+    least, usual, most = min(speeds) * 1000, median(speeds) * 1000, max(speeds) * 1000
+    results.machine["speed"] = f"a million additions in Python take {usual:.0f} ms ({least:.0f} to {most:.0f})"
+    results.machine["neighbours"] = f"took {taken / passed:.1%} of the processors' time meanwhile (steal)"
     return results
 
 
