@@ -224,7 +224,7 @@ class Agent:
         config, references = loaded.config, trusted_references(loaded.config)
         # All three take time with many checks and change nothing yet: the loop goes on meanwhile.
         states = await asyncio.to_thread(self.state.prepared, self._giving_way(config.entities))
-        watch = await asyncio.to_thread(self._judging.prepared, self._giving_way(config.entities), references)
+        change = await asyncio.to_thread(self._judging.prepared, self._giving_way(config.entities), references)
         differences = await asyncio.to_thread(
             self._runner.prepared, self._giving_way(_checks(config)), _reference_checks(config)
         )
@@ -238,7 +238,7 @@ class Agent:
         self._budgets.change(limits.packets_per_second, limits.per_prefix_per_second)
         self._runner.concurrency = limits.concurrency
         self._runner.change(*differences)
-        self._judging.reconfigure(config.entities, references, watch)
+        self._judging.reconfigure(config.entities, references, change)
         self._endpoint.change(config.settings.probe_endpoint, loaded.modules)
         self._web.connections_max = _connections(config.settings.probe_endpoint)
         await self._web.replace(loaded.web)

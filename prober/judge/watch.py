@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from typing import Any, NamedTuple, TypeVar
 
 from prober.judge.detector import Detector
@@ -95,8 +96,9 @@ class Sliced:
         """Places of scopes; whoever changes one puts it down here."""
         self._history = history
         self._encode = encode
-        self._detectors = _slices(list(watch.detectors.items()), size)
-        self._nodes = _slices(list(watch.scopes.values()), 8 * size)  # which cost less
+        parts = list(watch.parts.values())
+        self._detectors = _slices(chain.from_iterable(part.detectors.items() for part in parts), size)
+        self._nodes = _slices(chain.from_iterable(part.nodes for part in parts), 8 * size)  # which cost less
 
     def step(self) -> bool:
         """Say the next part. False: all is said."""
@@ -111,8 +113,9 @@ class Sliced:
         return False
 
 
-def _slices(items: list[T], size: int) -> Iterator[list[T]]:
-    return (items[at : at + size] for at in range(0, len(items), size))
+def _slices(items: Iterator[T], size: int) -> Iterator[list[T]]:
+    while some := list(islice(items, size)):
+        yield some
 
 
 def _said(nodes: Iterable[Node]) -> list[Any]:
