@@ -222,6 +222,7 @@ class Judging:
         """Take new targets; what an open outage becomes is said in `Judge.reconfigure`."""
         now = self._clock.now()
         references = tuple(references)
+        self._decide()  # what has come of those that may be gone
         self.judge.reconfigure(entities, references, now, prepared or self.prepared(entities, references))
         self._decide()
         self._stir()

@@ -321,8 +321,8 @@ class Runner:
                 del self._slots[at]
                 self._begin_slot(item, at, now)
         finally:
-            self._arm()
             self.beginning = False
+            self._arm()
         if self._after_slot is not None:
             self._after_slot(self._timer_at - now if self._timer is not None else inf)
 

@@ -56,19 +56,30 @@ def in_processes(work: Callable[[list[Path]], Iterable[T]], shares: Sequence[lis
     Raises ShareFailed if a child has not found everything; nobody is told why. Of the first share what `work` raises.
     """
     with ExitStack() as stack:
-        children = [stack.enter_context(closing(_Child(work, share))) for share in shares[1:]]
+        children: list[_Child[T]] = []
+        for share in shares[1:]:
+            try:
+                children.append(stack.enter_context(closing(_Child(work, share, children))))
+            except OSError as error:  # no process, no descriptor, no memory to be had
+                raise ShareFailed from error
         return [*work(shares[0]), *(one for child in children for one in child.results())]
 
 
 class _Child(Generic[T]):
     """A process that works on one share."""
 
-    def __init__(self, work: Callable[[list[Path]], Iterable[T]], share: list[Path]) -> None:
+    def __init__(self, work: Callable[[list[Path]], Iterable[T]], share: list[Path], before: list[_Child[T]]) -> None:
         context = multiprocessing.get_context("fork")  # nothing is imported anew, which would take a second
         self._results, out = context.Pipe(duplex=False)
-        self._process = context.Process(target=_do, args=(work, share, out), daemon=True)
-        self._process.start()
-        out.close()
+        readers = [*(one._results for one in before), self._results]
+        self._process = context.Process(target=_do, args=(work, share, out, readers), daemon=True)
+        try:
+            self._process.start()
+        except OSError:
+            self._results.close()
+            raise
+        finally:
+            out.close()
 
     def results(self) -> Iterator[T]:
         """Raises ShareFailed."""
@@ -85,8 +96,12 @@ class _Child(Generic[T]):
         self._results.close()
 
 
-def _do(work: Callable[[list[Path]], Iterable[object]], share: list[Path], out: Connection) -> None:
+def _do(
+    work: Callable[[list[Path]], Iterable[object]], share: list[Path], out: Connection, readers: Iterable[Connection]
+) -> None:
     try:
+        for reader in readers:  # held by the parent alone: when that dies, writing ends with an error and not never
+            reader.close()
         for one in work(share):
             out.send_bytes(pickle.dumps(one, pickle.HIGHEST_PROTOCOL))
         out.send_bytes(b"")

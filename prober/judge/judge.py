@@ -36,7 +36,7 @@ from prober.judge.records import (
     StateChanged,
 )
 from prober.judge.rollup import Node, Summary
-from prober.judge.watch import Change, Sliced, Watch, rebuilt
+from prober.judge.watch import Change, Sliced, Watch
 from prober.model import Check, Entity, Observation, Reference
 
 SWEEP_SECONDS = 10.0  # what the runner never reported is given up after the check's timeout and two of these
@@ -111,9 +111,11 @@ class Judge:
         """
         change = prepared or self.prepared(entities, references)
         self._close_gaps_of_others(change, now)
+        standing = self._book.standing(change.touched(), change.checks_gone())
         self.watch.change(change)
-        self._rebuilt = rebuilt(change)
-        self._events += self._book.carry_over(self.watch, self.utc_offset)
+        gone = set(change.gone)
+        self._rebuilt = [*(node for node in self._rebuilt if node not in gone), *change.rebuilt()]
+        self._events += self._book.carry_over(self.watch, standing, self.utc_offset)
         detectors = self.watch.detectors
         for key in [key for key in self._active if key not in detectors]:
             del self._active[key]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from math import inf
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 from prober.judge.detector import Detector, Run
 from prober.judge.records import Event, Onset, Outage, OutageClosed, OutageOpened, OutageUpdated, Settings
@@ -36,6 +36,14 @@ def moved(outage: Outage, seconds: float) -> Outage:
         degraded_since=at(outage.degraded_since),
         restored_full=at(outage.restored_full),
     )
+
+
+class Standing(NamedTuple):
+    """An open outage before a change of what is watched."""
+
+    said: Outage
+    frozen: list[str]
+    """The members that it was frozen with, as far as some check of them is watched on."""
 
 
 class Book:
@@ -175,24 +183,35 @@ class Book:
         del self.recovering[node]
         return [OutageUpdated(moved(replace(outage, restored_full=full), utc))]
 
-    def carry_over(self, after: Watch, utc: float) -> list[Event]:
-        """New targets: open outages go on with what is left of their members, or are abandoned."""
+    def standing(self, nodes: Iterable[Node], gone: Collection[Detector]) -> dict[Node, Standing]:
+        """What `carry_over` has to know of these from before the change by which some checks are `gone`."""
+        return {
+            node: Standing(
+                self.current(node, 0.0),
+                [child.name for child in node.frozen if any(leaf not in gone for leaf in child.leaves())],
+            )
+            for node in nodes
+            if node in self.ongoing
+        }
+
+    def carry_over(self, after: Watch, standing: Mapping[Node, Standing], utc: float) -> list[Event]:
+        """New targets: open outages go on with what is left of their members, or are abandoned. Those that are not
+        `standing` among the others have kept what they stand on.
+        """
         events: list[Event] = []
         old, self.ongoing = self.ongoing, {}
         for node, outage in old.items():
-            frozen = [child.name for child in node.frozen if self._stays(child, after)]
-            place = after.scopes.get((outage.scope, outage.name))
             self.ongoing[node] = outage
+            if node not in standing:
+                continue
+            said, frozen = standing[node]
+            place = after.scopes.get((outage.scope, outage.name))
             if place is None or not self._adopt(place, outage, frozen, node.leaf):
-                events.append(self.abandon(node, ABANDONED, utc))
+                events.append(self.abandon(node, ABANDONED, utc, said))
             elif place is not node:
                 self.ongoing[place] = self.ongoing.pop(node)
         self.recovering.clear()
         return events
-
-    def _stays(self, node: Node, after: Watch) -> bool:
-        """Some check below it is watched on, the very same."""
-        return any(after.detectors.get(leaf.key) is leaf for leaf in node.leaves())
 
     def _adopt(self, node: Node, outage: Outage, frozen: Iterable[str], leaf: Detector | None) -> bool:
         """Let `node` carry on an open outage with the members named `frozen`. False: nothing is left to carry it."""
@@ -206,9 +225,11 @@ class Book:
             node.frozen = kept
         return bool(kept)
 
-    def abandon(self, node: Node, note: str, utc: float) -> OutageClosed:
-        """Nobody looks any more: certain up to the last failure, and the end is not known."""
-        current = self.current(node, 0.0)
+    def abandon(self, node: Node, note: str, utc: float, said: Outage | None = None) -> OutageClosed:
+        """Nobody looks any more: certain up to the last failure, and the end is not known. `said`: as it stood last,
+        where its members are others by now.
+        """
+        current = said or self.current(node, 0.0)
         del self.ongoing[node]
         self.blind.pop(current.id, None)
         node.frozen = []

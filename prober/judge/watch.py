@@ -42,11 +42,30 @@ class Change:
     references: list[Reference]
     named: frozenset[str]
     observers: dict[tuple[str, ...] | None, Observer] = field(default_factory=dict)
+    before: dict[str, Part] = field(default_factory=dict)
     parts: dict[str, Part] = field(default_factory=dict)
     observer_of: dict[str, Observer] = field(default_factory=dict)  # of checks that may have had another one
     fresh: list[Node] = field(default_factory=list)
     regrouped: list[Regrouped] = field(default_factory=list)
     gone: list[Node] = field(default_factory=list)
+
+    def touched(self) -> list[Node]:
+        """Of the nodes that are there, what goes or gets other members, and all that stands on it."""
+        return _with_all_above([*self.gone, *(one.node for one in self.regrouped)])
+
+    def rebuilt(self) -> list[Node]:
+        """Afterwards, what has to be evaluated, since it is new or stands on something else than before. Whether it
+        counts is found out anew.
+        """
+        nodes = _with_all_above([*self.fresh, *(one.node for one in self.regrouped)])
+        for node in nodes:
+            node.counted = False
+        return nodes
+
+    def checks_gone(self) -> set[Detector]:
+        """Checks that nobody watches any more; one that only moves to another entity is not among them."""
+        fresh = {node.leaf for node in self.fresh}
+        return {node.leaf for node in self.gone if node.leaf is not None and node.leaf not in fresh}
 
     def graft(self, drafts: list[Node], before: Iterable[Node]) -> list[Node]:
         """The nodes that are to be, of `drafts`, but for those that were there `before`: these stay. Only checks that
@@ -157,7 +176,7 @@ class Watch:
         """What `change` is to be given. With thousands of checks it takes long, and may be made in a thread: nothing
         changes by it but the pace, and the options' other form, of checks that ask the same as before.
         """
-        change = Change(list(references), self.named if named is None else named)
+        change = Change(list(references), self.named if named is None else named, before=self.parts)
         same_references = change.references == self.references
         for entity in entities:
             trusted = None if entity.references == "default" else tuple(sorted(entity.references))
@@ -196,7 +215,8 @@ class Watch:
         return found
 
     def change(self, change: Change) -> None:
-        """Be what was prepared."""
+        """Be what was prepared, of what is watched now."""
+        assert change.before is self.parts
         self.references, self.named = change.references, change.named
         self.parts, self.observers = change.parts, change.observers
         for node in change.fresh:
@@ -279,16 +299,11 @@ def _adopt(node: Node, child: Node) -> None:
         node.downs += child.value is False
 
 
-def rebuilt(change: Change) -> list[Node]:
-    """What has to be evaluated after a change, since it is new or stands on something else than before. Of all of it is
-    found out anew whether it counts.
-    """
-    found: dict[Node, None] = dict.fromkeys([*change.fresh, *(one.node for one in change.regrouped)])
+def _with_all_above(nodes: Iterable[Node]) -> list[Node]:
+    found = dict.fromkeys(nodes)
     todo = list(found)
     while todo:
-        node = todo.pop()
-        node.counted = False
-        above = [parent for parent in node.parents if parent not in found]
+        above = [parent for parent in todo.pop().parents if parent not in found]
         found.update(dict.fromkeys(above))
         todo += above
     return list(found)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from prober.judge.detector import Detector
 from prober.judge.records import Settings
 from prober.judge.rollup import Node
-from prober.judge.watch import Watch, rebuilt
+from prober.judge.watch import Watch
 from prober.model import Check, Entity, Network, Reference, Site, Target
 from prober.probes.icmp import IcmpOptions
 
@@ -103,7 +103,7 @@ def test_a_watch_becomes_what_the_configuration_says(drawn: list[Any], data: st.
         known = entities(configuration, known)
         change = watch.prepared(known, [REFERENCE])
         watch.change(change)
-        anew = rebuilt(change)
+        anew = change.rebuilt()
         assert shape(watch) == shape(Watch(known, [REFERENCE], settings, none))
         assert set(watch.gone) == before.keys() - watch.scopes.keys()
         nodes = [node for part in watch.parts.values() for node in part.nodes]

@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -150,6 +152,47 @@ def test_whoever_cannot_do_a_share_is_silent(capfd: pytest.CaptureFixture[str]) 
     with pytest.raises(ValueError, match="nobody"):
         in_processes(fails_elsewhere, [[Path("b")], [Path("a")]])
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_machine_that_starts_no_process_is_no_obstacle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> int:
+        raise BlockingIOError("no more processes")
+
+    files = write(tmp_path, a=entity("one", "a"), b=entity("two", "b"))
+    settings = Settings(targets=files, references=references(tmp_path))
+    expected = load(settings)
+    monkeypatch.setattr(os, "fork", refuse)
+    assert load(settings, cores=2) == expected
+
+
+def test_nobody_is_left_behind_when_the_parent_is_killed(tmp_path: Path) -> None:
+    """A child that has more to say than a pipe holds would wait for ever for a reader, if it were one itself."""
+    script = (
+        "import os, sys, time\n"
+        "from pathlib import Path\n"
+        "from prober.config.shares import in_processes\n"
+        "def work(share):\n"
+        "    if share == ['parent']:\n"
+        "        time.sleep(60)\n"
+        "    Path(sys.argv[1], str(os.getpid())).touch()\n"
+        "    return [b'x' * 1_000_000] * 3\n"
+        "in_processes(work, [['parent'], ['child'], ['child']])\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)]) as parent:
+        try:
+            wait_for(lambda: len(list(tmp_path.iterdir())) == 2)
+        finally:
+            parent.kill()
+    children = [int(path.name) for path in tmp_path.iterdir()]
+    assert len(children) == 2
+    wait_for(lambda: not any(Path("/proc", str(child), "cmdline").exists() for child in children))
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    until = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.02)
 
 
 def test_only_a_process_with_one_thread_divides_its_work() -> None:

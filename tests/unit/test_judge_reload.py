@@ -11,7 +11,7 @@ import pytest
 from prober.failures import Failure, Operation
 from prober.judge import Judge, Settings
 from prober.judge.records import Event, GapCause, GapClosed, GapOpened, OutageClosed, OutageOpened, rfc3339
-from prober.model import Check, Entity, Observation, Reference, Target
+from prober.model import Check, Entity, Network, Observation, Reference, Site, Target
 
 
 def check(target: str, name: str = "icmp") -> Check:
@@ -69,6 +69,80 @@ def test_a_rule_that_changes_while_a_target_is_down_leaves_its_end_unknown() -> 
     assert len(opened) == 2
     assert opened[1].started_after is not None
     assert all(isfinite(at) for at in (opened[1].started_after, opened[1].started_by, opened[1].start))
+
+
+@pytest.mark.parametrize("after", [replace(check("a"), options="corrected"), check("a", "ping")])
+def test_an_outage_whose_checks_are_replaced_is_certain_for_as_long_as_it_was_seen(after: Check) -> None:
+    net, before = Network("net", "lab", "192.0.2.0/24"), check("a")
+    target = Target("a", "lab", (before,), network="net")
+    bench = Bench(Entity("lab", networks=(net,), targets=(target,), references=()))
+    bench.rounds({before: True}, 100, 60.0, "regular")
+    bench.rounds({before: False}, 60, 2.0)
+    bench.rounds({before: False}, 60, 60.0, "regular")
+    open_ones = {(one.scope, one.name): one for one in bench.judge.ongoing()}
+    assert {scope for scope, _ in open_ones} == {"check", "target", "network", "entity"}
+    replaced = replace(target, checks=(after,))
+    bench.judge.reconfigure([Entity("lab", networks=(net,), targets=(replaced,), references=())], [], bench.now)
+    bench.decide()
+    closed = bench.closed()
+    assert closed.keys() == open_ones.keys()
+    for place, one in open_ones.items():
+        assert closed[place].outage.ended_by is None
+        assert closed[place].outage.ended_after == one.ended_after > bench.now - 300.0
+        assert closed[place].outage.failures == one.failures != {}
+
+
+def test_what_has_just_answered_is_not_abandoned_by_a_reload_of_something_else() -> None:
+    one, other = check("a"), check("b")
+    targets = Target("a", "lab", (one,)), Target("b", "lab", (other,))
+    bench = Bench(entity(*targets))
+    bench.rounds({one: True, other: True}, 100, 60.0, "regular")
+    bench.rounds({one: False, other: True}, 60, 2.0)
+    answered = bench.now
+    bench.see(one, True)
+    bench.judge.reconfigure([replace(entity(*targets), title="Lab")], [], bench.now)
+    bench.decide()
+    closed = bench.closed()
+    assert closed.keys() == {("check", "a/icmp"), ("target", "a")}
+    assert all(event.outage.ended_by == answered and not event.outage.note for event in closed.values())
+
+
+def test_an_outage_is_not_carried_on_by_checks_that_it_was_not_known_by() -> None:
+    web, ping = replace(check("a", "http"), kind="http"), check("a")
+    target = Target("a", "lab", (web, ping), site="site")
+
+    def lab(target: Target) -> Entity:
+        return Entity("lab", sites=(Site("site", "lab"),), targets=(target,), references=())
+
+    bench = Bench(lab(target))
+    bench.rounds({web: True, ping: True}, 100, 60.0, "regular")
+    bench.rounds({web: False, ping: False}, 60, 2.0)
+    assert ("site", "site") in bench.judge.places_down()
+    # The mirror is judged by its page alone; without that, by its address, which nobody has called the site by.
+    bench.judge.reconfigure([lab(replace(target, checks=(ping,)))], [], bench.now)
+    bench.decide()
+    assert bench.closed()["site", "site"].outage.ended_by is None
+
+
+def test_two_reloads_before_a_decision_are_both_decided_on() -> None:
+    one, other = check("a"), check("b")
+    net = Network("net", "lab", "192.0.2.0/24")
+    targets = Target("a", "lab", (one,), network="net"), Target("b", "lab", (other,), network="net")
+
+    def lab(*targets: Target) -> Entity:
+        return Entity("lab", networks=(net,), targets=targets, references=())
+
+    beside = replace(entity(Target("q", "other", (check("q"),))), name="other")
+    bench = Bench(lab(*targets), beside)
+    bench.rounds({one: True, other: True}, 100, 60.0, "regular")
+    bench.rounds({one: False, other: True}, 60, 2.0)
+    down = lab(targets[0])
+    bench.judge.reconfigure([down, beside], [], bench.now)
+    bench.judge.reconfigure([down], [], bench.now)
+    bench.decide()
+    assert ("network", "net") in bench.judge.places_down()
+    network = bench.judge.watch.scopes["network", "net"]
+    assert network.value is network.evaluate() is False
 
 
 def test_what_a_reload_takes_away_is_forgotten_everywhere() -> None:
