@@ -40,10 +40,7 @@ def load_targets(paths: Iterable[Path], kinds: Mapping[str, Kind] = KINDS) -> tu
     Whether the references that an entity names exist is known to `load` only.
     """
     problems: list[Problem] = []
-    reader = TargetsReader(kinds, problems)
-    for document in read_all(paths, problems):
-        reader.read(document)
-    entities = reader.entities()
+    entities = _reader_of(paths, kinds, problems).entities()
     raise_if_any(problems)
     return entities
 
@@ -76,20 +73,26 @@ def load(settings: Settings, kinds: Mapping[str, Kind] = KINDS, cores: int = 1) 
                 return _completed(reader, settings, kinds, problems, {"modules": None})
         problems = []
         context = read_context(settings.blackbox, problems)
-        reader = TargetsReader(kinds, problems, context)
-        for document in read_all(settings.targets, problems):
-            reader.read(document)
+        reader = _reader_of(settings.targets, kinds, problems, context)
         return _completed(reader, settings, kinds, problems, context)
 
 
 def _read_share(kinds: Mapping[str, Kind], paths: list[Path]) -> list[Contribution]:
     """What these files come to by themselves. Raises ConfigError if anything is wrong."""
     problems: list[Problem] = []
-    reader = TargetsReader(kinds, problems, {"modules": None})
-    for document in read_all(paths, problems):
-        reader.read(document)
+    reader = _reader_of(paths, kinds, problems, {"modules": None})
     raise_if_any(problems)
     return reader.contributions()
+
+
+def _reader_of(
+    paths: Iterable[Path], kinds: Mapping[str, Kind], problems: list[Problem], context: Context | None = None
+) -> TargetsReader:
+    """One that has read these files. Adds to `problems` what is wrong with them."""
+    reader = TargetsReader(kinds, problems, context)
+    for document in read_all(paths, problems):
+        reader.read(document)
+    return reader
 
 
 @contextmanager
