@@ -350,7 +350,18 @@ class Runner:
             self.figures.skipped["previous_round_running"] += 1
         else:
             entry.running = True
-            self._step(_Round(entry, due, entry.reason, None), _Stage.PREFIX, now)
+            round_ = _Round(entry, due, entry.reason, None)
+            begin = entry.begin
+            if (
+                begin is not None
+                and not entry.kind.holds_descriptor
+                and entry.unlocated is None
+                and self._budgets.at_once(now, entry.budget_key, entry.packets)
+            ):  # what all steps come to for nearly every echo request
+                self.figures.in_flight += 1
+                self._make_directly(round_, begin)
+            else:
+                self._step(round_, _Stage.PREFIX, now)
 
     def _displace(self, round_: _Round, now: float) -> None:
         """A regular round that was asked for takes the place of the next one on the grid."""

@@ -146,6 +146,20 @@ class Budgets:
         """The same for the budget of the whole agent, asked when the prefix's moment has come."""
         return self._whole.reserve(now, packets)
 
+    def at_once(self, now: float, key: Hashable, packets: float) -> bool:
+        """Both in one go, for what is so of nearly every probe: True if it may go now, and is charged. False: nothing
+        is charged, `reserve` knows more.
+        """
+        bucket, whole = self._prefixes.get(key), self._whole
+        if bucket is None:
+            return False
+        ahead, whole_ahead = bucket.free_at - now, whole.free_at - now
+        if ahead * bucket.rate + packets > bucket.burst or whole_ahead * whole.rate + packets > whole.burst:
+            return False
+        bucket.free_at = (bucket.free_at if ahead > 0.0 else now) + packets / bucket.rate
+        whole.free_at = (whole.free_at if whole_ahead > 0.0 else now) + packets / whole.rate
+        return True
+
     def charge(self, now: float, key: Hashable, packets: float) -> None:
         """Charge a probe that goes at once, whatever the budgets say: others wait the longer."""
         self._bucket(now, key).take(now, packets)

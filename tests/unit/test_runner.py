@@ -71,9 +71,9 @@ KINDS = {
         facts=(),
         packets=lambda options: int(options.packets),
         holds_descriptor=name in ("holder", "direct"),
-        direct=fake_direct if name == "direct" else None,
+        direct=fake_direct if name in ("direct", "light") else None,
     )
-    for name in ("fake", "holder", "direct")
+    for name in ("fake", "holder", "direct", "light")
 }
 
 
@@ -332,10 +332,11 @@ def test_a_clock_step_neither_doubles_nor_loses_rounds(step: float) -> None:
     on_virtual_time(scenario)
 
 
-def test_budgets_delay_and_show_as_lateness() -> None:
+@pytest.mark.parametrize("kind", ["fake", "light"])
+def test_budgets_delay_and_show_as_lateness(kind: str) -> None:
     async def scenario(loop: VirtualLoop, clock: VirtualClock) -> None:
         budgets = Budgets(packets_per_second=1000, per_prefix_per_second=2)
-        crowd = [check(f"t{n}", interval=60, host=f"192.0.2.{n}") for n in range(240)]
+        crowd = [check(f"t{n}", interval=60, host=f"192.0.2.{n}", kind=kind) for n in range(240)]
         other = check("other", interval=10, host="198.51.100.1")
         made = bench(loop, clock, [*crowd, other], budgets=budgets)
         await asyncio.sleep(120)
@@ -347,6 +348,22 @@ def test_budgets_delay_and_show_as_lateness() -> None:
         others = [o.sent_at for o in made.of("other")][1:]
         assert [b - a for a, b in itertools.pairwise(others)] == pytest.approx([10] * (len(others) - 1))
         assert max(made.lateness) > 10
+
+    on_virtual_time(scenario)
+
+
+@pytest.mark.parametrize("kind", ["fake", "direct", "light"])
+def test_what_is_under_way_is_counted_round_by_round(kind: str) -> None:
+    async def scenario(loop: VirtualLoop, clock: VirtualClock) -> None:
+        made = bench(loop, clock, [check("t", interval=10, kind=kind, seconds=1.0, host="192.0.2.1")])
+        under_way = []
+        for _ in range(600):
+            await asyncio.sleep(0.1)
+            under_way.append(made.runner.figures.in_flight)
+        await made.runner.stop()
+        assert set(under_way) == {0, 1}
+        assert sum(under_way) == pytest.approx(60, abs=12)
+        assert len(made.seen) == 6
 
     on_virtual_time(scenario)
 

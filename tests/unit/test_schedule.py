@@ -138,6 +138,39 @@ def test_a_bucket_never_lets_more_through_than_rate_and_burst(
             assert total <= allowed + 1e-6
 
 
+@given(
+    st.floats(min_value=0.1, max_value=100),
+    st.floats(min_value=0.1, max_value=100),
+    st.lists(
+        st.tuples(st.floats(min_value=0, max_value=3), st.integers(0, 3), st.integers(1, 30), st.booleans()),
+        max_size=80,
+    ),
+)
+def test_what_goes_at_once_is_charged_as_in_two_steps(
+    whole: float, prefix: float, asked: list[tuple[float, int, int, bool]]
+) -> None:
+    one, two, now = Budgets(whole, prefix), Budgets(whole, prefix), 0.0
+    for wait, key, packets, shortly in asked:
+        now += wait
+        at = two.reserve(now, key, packets)
+        last = max(at, two.reserve_whole(at, packets))
+        if shortly and one.at_once(now, key, packets):
+            assert last == pytest.approx(now, abs=1e-6)
+        else:
+            assert max(at, one.reserve_whole(one.reserve(now, key, packets), packets)) == pytest.approx(last, abs=1e-6)
+        assert one._whole.free_at == pytest.approx(two._whole.free_at)
+        assert one._prefixes[key].free_at == pytest.approx(two._prefixes[key].free_at)
+
+
+def test_at_once_is_what_usually_goes() -> None:
+    budgets = Budgets(packets_per_second=10, per_prefix_per_second=3)
+    assert not budgets.at_once(0.0, "a", 1), "not charged before"
+    assert [budgets.reserve(0.0, "a", 1), budgets.reserve_whole(0.0, 1)] == [0.0, 0.0]
+    assert [budgets.at_once(0.0, "a", 1) for _ in range(3)] == [True, True, False]
+    assert budgets.at_once(0.4, "a", 1)
+    assert not budgets.at_once(0.4, "a", 1)
+
+
 def test_budgets_are_exact_at_a_steady_rate() -> None:
     budgets = Budgets(packets_per_second=500, per_prefix_per_second=2)
     key = budget_key("192.0.2.1")
