@@ -477,11 +477,12 @@ class Runner:
 
     def _make_directly(self, round_: _Round, begin: Direct) -> None:
         """The same without a task: two calls."""
+        entry = round_.entry
         round_.started = started = self._clock.now()
         self._begin(round_, started)
-        attempt = Attempt(round_.entry.check.timeout_seconds)
+        attempt = Attempt(entry.check.timeout_seconds)
         self._taskless.add(round_)
-        if round_.entry.kind.holds_descriptor:  # echo requests are timed by the kernel
+        if entry.kind.holds_descriptor:  # echo requests are timed by the kernel
             round_.stalled_before = self._meter.total_seconds
         try:
             give_up = begin(attempt, partial(self._landed, round_, attempt))

@@ -59,7 +59,7 @@ HOW_TO_PERMIT: Final = (
 class _Pending:
     """A request in flight, then one that is remembered."""
 
-    __slots__ = ("answered", "deadline", "done", "head", "key", "sent_monotonic", "sent_ns")
+    __slots__ = ("deadline", "done", "head", "key", "sent_monotonic", "sent_ns")
 
     def __init__(
         self, key: tuple[int, str], head: bytes, done: EchoDone, sent: tuple[float, int], timeout_seconds: float
@@ -67,7 +67,6 @@ class _Pending:
         self.key = key  # sequence, address
         self.head = head  # the payload up to and with the token
         self.done: EchoDone | None = done  # None: it is over
-        self.answered = False
         self.sent_monotonic, self.sent_ns = sent
         self.deadline = self.sent_monotonic + timeout_seconds
 
@@ -328,8 +327,7 @@ class EchoSocket:
         # The wall clock was stepped in between; by less than the reply waited for us (a slot), it goes unnoticed.
         if not 0.0 < rtt <= elapsed + 0.001:
             rtt = elapsed
-        pending.answered = True
-        self._finish(pending, EchoReply(rtt, hop_limit))
+        self._finish(pending, self._answered, EchoReply(rtt, hop_limit))
 
     def _count_unmatched(self, key: tuple[int, str], message: bytes) -> None:
         if self._answered.knows(key, message):
@@ -375,14 +373,14 @@ class EchoSocket:
             detail=wire.describe_error(self._v6, kind, code, reporter),
             reporter=reporter,
         )
-        pending.answered = True
-        self._finish(pending, reply)
+        self._finish(pending, self._answered, reply)
 
     # -- ending --------------------------------------------------------------------------------------------------------
 
-    def _finish(self, pending: _Pending, reply: EchoReply) -> None:
-        del self._pending[pending.key]
-        (self._answered if pending.answered else self._given_up).add(pending.key, pending.head)
+    def _finish(self, pending: _Pending, among: _Remembered, reply: EchoReply) -> None:
+        key = pending.key
+        del self._pending[key]
+        among.add(key, pending.head)
         done, pending.done = pending.done, None
         if done is not None:
             done(reply)
@@ -399,7 +397,7 @@ class EchoSocket:
                 while queue and queue[0].deadline <= now:
                     pending = queue.popleft()
                     if pending.done is not None:
-                        self._finish(pending, self._give_up(pending))
+                        self._finish(pending, self._given_up, self._give_up(pending))
         deadline = self._next_deadline()
         if deadline < inf and self._timer is None:
             # In steps: of many requests with deadlines close to each other, not each is worth a timer.
