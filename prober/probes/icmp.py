@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
-from functools import partial
+from functools import lru_cache, partial
 from ipaddress import ip_address
 from typing import Annotated, Self
 
@@ -14,6 +14,7 @@ from pydantic import Field, field_validator, model_validator
 from prober.contract import Attempt, Direct, Done, EchoReply, FactSpec, Family, Io, Kind, Options, ProbeFailure
 from prober.duration import Duration
 from prober.failures import Failure, Operation
+from prober.model import Fact
 from prober.net import icmp_wire as wire
 from prober.net.names import address_of, check_address, check_families, check_host, is_address
 
@@ -114,8 +115,16 @@ def _ended(attempt: Attempt, done: Done, reply: EchoReply | None) -> None:
     phases["rtt"] = rtt
     attempt.measured_seconds = phases["setup"] + rtt
     if reply.hop_limit is not None:
-        attempt.facts["reply_hop_limit"] = float(reply.hop_limit)
+        attempt.facts = _facts_of(reply.hop_limit)
     done(None)
+
+
+@lru_cache(maxsize=256)
+def _facts_of(hop_limit: int) -> dict[str, Fact]:
+    """One for all checks whose replies say the same; to make one for each of them would take longer than to judge it.
+    What has become a fact is not changed any more.
+    """
+    return {"reply_hop_limit": float(hop_limit)}
 
 
 def record(attempt: Attempt, replies: list[EchoReply]) -> None:
