@@ -11,13 +11,14 @@ from __future__ import annotations
 import time
 from asyncio import Future
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any, Literal, NamedTuple, NoReturn, Protocol, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
+from prober.deadline import Deadline, StallMeter
 from prober.failures import Failure, Operation
 from prober.model import Fact
 
@@ -52,10 +53,10 @@ class _Phase:
     def __init__(self, phases: dict[str, float], name: str) -> None:
         self._phases = phases
         self._name = name
-        self._started = 0.0
+        self._started = time.perf_counter()
 
     def __enter__(self) -> None:
-        self._started = time.perf_counter()
+        pass
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
@@ -76,6 +77,7 @@ class Attempt:
         "measured_seconds",
         "operation",
         "phases",
+        "resume",
         "started",
         "timeout_seconds",
     )
@@ -91,6 +93,8 @@ class Attempt:
         """Spent after the answer, waiting for a second one: no part of the probe's duration."""
         self.measured_seconds: float | None = None
         """The duration, where the kernel's stamps tell it better than our clock."""
+        self.resume: Callable[[], None] | None = None
+        """Goes on with a probe that is under way without a task, see `net.drive`."""
 
     def elapsed_seconds(self) -> float:
         """How long it has taken so far."""
@@ -106,6 +110,17 @@ class Attempt:
         """
         self.operation = operation
         return _Phase(self.phases, name)
+
+    def overdue(self, deadline: Deadline) -> ProbeFailure:
+        """What it means that it did not end in time, by what it was doing."""
+        if deadline.exhausted:
+            detail = f"stalled {deadline.stalled_seconds:.3f} s"
+            return ProbeFailure(self.operation, Failure.LOOP_STALLED, detail)
+        if self.operation is Operation.PREPARE:
+            return ProbeFailure(self.operation, Failure.LOOP_STALLED, "our own preparations took all the time")
+        if self.operation is Operation.RESOLVE:
+            return ProbeFailure(self.operation, Failure.RESOLVER_TIMEOUT)
+        return ProbeFailure(self.operation, Failure.TIMEOUT)
 
     def fail(self, failure: Failure, detail: str = "", operation: Operation | None = None) -> NoReturn:
         """Raise a ProbeFailure at the current operation."""
@@ -191,6 +206,7 @@ class Io:
     pinger: Pinger
     user_agent: str
     permit: Callable[[str], bool] = lambda _address: True  # False: on the opt-out list
+    meter: StallMeter = field(default_factory=StallMeter)  # the runner's, whose stalls put deadlines off
 
     async def locate(self, attempt: Attempt, host: str, family: Family) -> str:
         """Turn a host (a name or an address literal) into the address to probe, timing the phase `resolve`.
@@ -198,10 +214,15 @@ class Io:
         Sets `attempt.address`. Raises ProbeFailure: the resolver's, or OPTED_OUT.
         """
         self.heed_opt_out(attempt, host)
-        with attempt.phase("resolve", Operation.RESOLVE):
-            address = literal(host) or await self.resolver.resolve(host, family)
+        address = literal(host)
+        if address is not None:
+            attempt.phases.setdefault("resolve", 0.0)
+        else:
+            with attempt.phase("resolve", Operation.RESOLVE):
+                address = await self.resolver.resolve(host, family)
         attempt.operation = Operation.PREPARE
-        self.heed_opt_out(attempt, address)
+        if address != host:
+            self.heed_opt_out(attempt, address)
         attempt.address = address
         return address
 
@@ -217,7 +238,7 @@ Done: TypeAlias = Callable[[Exception | None], None]
 Direct: TypeAlias = Callable[[Attempt, Done], Callable[[], None] | None]
 """A probe that needs no task, since it waits in callbacks and ends in time by itself: a call begins it, one of `Done`
 ends it. Returns what gives it up early, if there is anything to be left behind. Raises ProbeFailure when it fails at
-once."""
+once. `net.drive` makes one of a coroutine."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Final
 
+from prober.alarms import alarms_of
+
 BEAT_SECONDS: Final = 0.05
 TOLERATED_SECONDS: Final = 0.005  # what a healthy loop is late by now and then
 
@@ -67,22 +69,23 @@ class StallMeter:
 
 
 class Deadline:
-    """`async with Deadline(seconds, meter):` cancels its body after `seconds` of responsive time: TimeoutError.
+    """A time of responsive seconds: `async with Deadline(seconds, meter):` cancels its body after them: TimeoutError.
+    What has no task has itself told instead, by `start`.
 
-    At most another `seconds` are granted for stalls. `stalled_seconds` says how much the loop stood still within the
-    body, and `exhausted` is true when even the grant was not enough, so that nothing can be said of the probe.
+    At most another `seconds` are granted for stalls. `stalled_seconds` says how much the loop stood still since the
+    start, and `exhausted` is true when even the grant was not enough, so that nothing can be said of the probe.
     """
 
     __slots__ = (
+        "_alarm",
+        "_alarms",
         "_began",
         "_cancelling",
-        "_granted",
-        "_loop",
         "_meter",
+        "_over",
         "_seconds",
         "_stalled_before",
         "_task",
-        "_timer",
         "_turned",
         "expired",
     )
@@ -95,42 +98,52 @@ class Deadline:
 
     @property
     def stalled_seconds(self) -> float:
-        """How long the loop stood still since the body began."""
+        """How long the loop stood still since the start."""
         return self._meter.total_seconds - self._stalled_before
 
     @property
     def exhausted(self) -> bool:
-        """Whether the body was given up though the loop had stalled for longer than could be granted."""
+        """Whether it was over though the loop had stalled for longer than could be granted."""
         return self.expired and self.stalled_seconds > self._seconds
+
+    def start(self, over: Callable[[], object]) -> None:
+        """Begin to measure; `over` is called once, unless `stop` is called before."""
+        self._over: Callable[[], object] | None = over
+        self._alarms = alarms = alarms_of(asyncio.get_running_loop())
+        self._stalled_before = self._meter.total_seconds
+        self._began = alarms.loop.time()
+        self._alarm = alarms.after(self._seconds, self._fire)
+
+    def stop(self) -> None:
+        """It was in time. Idempotent."""
+        self._alarm.cancel()
+        self._over = None  # who may know of us: nothing is to be left to the garbage collector
 
     async def __aenter__(self) -> Deadline:
         task = asyncio.current_task()
         assert task is not None
         self._task = task
         self._cancelling = task.cancelling()
-        self._loop = asyncio.get_running_loop()
-        self._stalled_before = self._meter.total_seconds
-        self._began = self._loop.time()
-        self._timer = self._loop.call_later(self._seconds, self._fire)
+        self.start(task.cancel)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._timer.cancel()
+        self.stop()
         if self.expired and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
             raise TimeoutError from error
 
     def _fire(self) -> None:
         stalled = min(self.stalled_seconds, self._seconds)
-        left = self._seconds + stalled - (self._loop.time() - self._began)
+        left = self._seconds + stalled - (self._alarms.loop.time() - self._began)
         if left > TOLERATED_SECONDS:
             self._turned = False
-            self._timer = self._loop.call_later(left, self._fire)
+            self._alarm = self._alarms.after(left, self._fire)
         elif not self._turned:
             # What arrived while we were late wakes its task in the next turn of the loop; give it that turn.
             self._turned = True
-            self._timer = self._loop.call_later(0.001, self._fire)
-        else:
+            self._alarm = self._alarms.after(0.001, self._fire)
+        elif self._over is not None:
             self.expired = True
-            self._task.cancel()
+            self._over()

@@ -12,6 +12,7 @@ import logging
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Iterable, Mapping
+from dataclasses import replace
 from enum import IntEnum
 from functools import partial
 from heapq import heappop, heappush
@@ -21,7 +22,7 @@ from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
 from prober.clock import Anchor, Clock, Timer
 from prober.contract import Attempt, Direct, Io, Kind, ProbeFailure
 from prober.deadline import Deadline, StallMeter
-from prober.failures import Failure, Operation
+from prober.failures import Failure
 from prober.logs import OncePerCause
 from prober.model import Check, Observation
 from prober.schedule import Budgets, budget_key, first_round, following_round, next_round, phase_seconds
@@ -173,7 +174,7 @@ class Runner:
         after_slot: Callable[[float], None] | None = None,
     ) -> None:
         self._clock = clock
-        self._io = io
+        self._io = replace(io, meter=meter)
         self._kinds = kinds
         self._budgets = budgets
         self.concurrency = concurrency  # places for probes that hold a descriptor
@@ -600,7 +601,7 @@ class Runner:
                 except TimeoutError:
                     if not deadline.expired:
                         raise
-                    failed = _overdue(attempt, deadline)
+                    failed = attempt.overdue(deadline)
         except ProbeFailure as failure:
             failed = failure
         except Exception as error:  # a probe's defect never stops the agent
@@ -666,17 +667,6 @@ def _slot(at: float, slot_seconds: float) -> float:
 
 def _holds_descriptor(entry: _Entry) -> bool:
     return entry.kind.holds_descriptor
-
-
-def _overdue(attempt: Attempt, deadline: Deadline) -> ProbeFailure:
-    """What it means that a probe did not end in time, by what it was doing."""
-    if deadline.exhausted:
-        return ProbeFailure(attempt.operation, Failure.LOOP_STALLED, f"stalled {deadline.stalled_seconds:.3f} s")
-    if attempt.operation is Operation.PREPARE:
-        return ProbeFailure(attempt.operation, Failure.LOOP_STALLED, "our own preparations took all the time")
-    if attempt.operation is Operation.RESOLVE:
-        return ProbeFailure(attempt.operation, Failure.RESOLVER_TIMEOUT)
-    return ProbeFailure(attempt.operation, Failure.TIMEOUT)
 
 
 def _place(error: Exception) -> str:

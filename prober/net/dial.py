@@ -19,15 +19,18 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, Self
 
+from prober.alarms import Alarm
 from prober.contract import Attempt, Done, FactSpec, ProbeFailure
 from prober.failures import Failure, Operation
+from prober.net.drive import resumed
 from prober.net.errors import failure_of_oserror
 from prober.net.icmp_socket import IP_RECVERR, IPV6_RECVERR, read_error_queue
 from prober.net.icmp_wire import describe_error, failure_of_error
-from prober.net.readiness import ONCE, READ, WRITE, Alarm, of_loop
+from prober.net.readiness import ONCE, READ, WRITE, of_loop
 from prober.net.tls import TlsOptions, TlsSession, certificate_facts, context_for, failure_of_sslerror, tls_facts
 
 RECEIVE_SIZE: Final = 65_536  # octets asked of the kernel at a time
+_STREAM: Final = socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
 
 # struct tcp_info of <linux/tcp.h>: tcpi_rtt (microseconds) at octet 68, tcpi_total_retrans at octet 100.
 _TCP_INFO_SIZE: Final = 104
@@ -179,10 +182,13 @@ class Connection:
 
     async def _send(self, data: bytes) -> None:
         self._asked = True
-        rest = memoryview(data)
+        rest: bytes | memoryview = data
         while rest:
             try:
-                rest = rest[self._sock.send(rest) :]
+                sent = self._sock.send(rest)
+                if sent == len(rest):
+                    return
+                rest = memoryview(rest)[sent:]
             except BlockingIOError:
                 await self._until(WRITE)
             except OSError as error:
@@ -211,6 +217,11 @@ class Connection:
         self._readiness.watch(self._sock.fileno(), events | ONCE, ready)
 
     async def _until(self, events: int) -> None:
+        resume = self._attempt.resume
+        if resume is not None:
+            self.wait(events, resume)
+            await resumed()
+            return
         self._waiter = self._readiness.loop.create_future()
         self.wait(events, self._wake)
         await self._waiter
@@ -224,7 +235,7 @@ def _open(attempt: Attempt, address: str, source: str | None) -> socket.SocketTy
     v6 = ":" in address
     try:
         sock = socket.SocketType(  # without the layer of socket.socket, which is made for files and contexts
-            socket.AF_INET6 if v6 else socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+            socket.AF_INET6 if v6 else socket.AF_INET, _STREAM
         )
     except OSError as error:
         attempt.fail(failure_of_oserror(error, local=True), str(error))
@@ -326,7 +337,7 @@ class Dialling:
 async def dial_unix(attempt: Attempt, path: str) -> Connection:
     """Connect to a unix socket, timing the phase `connect`. Raises ProbeFailure. The caller closes the connection."""
     try:
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        sock = socket.socket(socket.AF_UNIX, _STREAM)
     except OSError as error:
         attempt.fail(failure_of_oserror(error, local=True), str(error))
     connection = Connection(sock, attempt)

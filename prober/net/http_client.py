@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from aiohttp.base_protocol import BaseProtocol
@@ -42,8 +42,13 @@ class Request:
     url: HttpUrl
     headers: Mapping[str, str]
     body: bytes | None = None
+    wire: bytes = field(init=False, repr=False, compare=False)
+    """What is sent."""
 
-    def encode(self) -> bytes:
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "wire", self._encoded())  # once: it is sent again and again
+
+    def _encoded(self) -> bytes:
         lines = [f"{self.method} {self.url.target} HTTP/1.1"]
         lines += [f"{name}: {value}" for name, value in self.headers.items()]
         if self.body is not None or self.method in ("POST", "PUT", "PATCH"):  # RFC 9110 section 8.6

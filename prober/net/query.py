@@ -16,6 +16,7 @@ from functools import partial
 from types import TracebackType
 from typing import Final, Self
 
+from prober.alarms import Alarm
 from prober.contract import Attempt, ProbeFailure
 from prober.failures import Failure, Operation
 from prober.net.dial import Connection
@@ -23,7 +24,7 @@ from prober.net.dns_message import Malformed, Question, Reply, read_reply
 from prober.net.errors import failure_of_oserror
 from prober.net.icmp_socket import IP_RECVERR, IPV6_RECVERR, SO_TIMESTAMPNS, read_ancillary, read_error_queue
 from prober.net.icmp_wire import describe_error, failure_of_error
-from prober.net.readiness import READ, Alarm, of_loop
+from prober.net.readiness import READ, of_loop
 
 _READ_SIZE: Final = 4096  # octets of one UDP answer; more than UDP_PAYLOAD_SIZE for servers that do not heed it
 _ANCILLARY_SIZE: Final = 64

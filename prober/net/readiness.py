@@ -2,19 +2,18 @@
 
 The loop's own readers and timers are made for connections that live. A probe's socket is waited for once or twice, and
 two handles, a selector key, two system calls and a place in a heap for that cost more than all else that the probe
-does. Here a socket costs one call to be registered and none to be forgotten, since closing it does that; and waits of
-equal length stand in one queue, in the order in which they end, under one timer.
+does. Here a socket costs one call to be registered and none to be forgotten, since closing it does that. How long is
+waited for them `alarms` measures.
 """
 
 from __future__ import annotations
 
 import asyncio
 import select
-from collections import deque
 from collections.abc import Callable
-from functools import partial
-from math import ceil
 from typing import Final
+
+from prober.alarms import alarms_of
 
 READ: Final = select.EPOLLIN
 WRITE: Final = select.EPOLLOUT
@@ -22,61 +21,7 @@ ONCE: Final = select.EPOLLONESHOT
 """Told of once; then `watch` again."""
 
 IDLE_SECONDS: Final = 1.0
-QUEUES_MAX: Final = 256
 EVENTS_MAX: Final = 1024
-
-
-class Alarm:
-    """A callback that is due at a time; `cancel` is idempotent."""
-
-    __slots__ = ("callback", "due")
-
-    def __init__(self, due: float, callback: Callable[[], None]) -> None:
-        self.due = due
-        self.callback: Callable[[], None] | None = callback
-
-    def cancel(self) -> None:
-        self.callback = None
-
-
-class _Queue:
-    """Alarms after the same number of seconds each, so in order."""
-
-    __slots__ = ("_alarms", "_loop", "_over", "_slack", "_timer")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, slack: float, over: Callable[[], None]) -> None:
-        self._loop = loop
-        self._slack = slack
-        self._over = over
-        self._alarms: deque[Alarm] = deque()
-        self._timer: asyncio.TimerHandle | None = None
-
-    def add(self, alarm: Alarm) -> None:
-        self._alarms.append(alarm)
-        if self._timer is None:
-            self._arm()
-
-    def _arm(self) -> None:
-        alarms = self._alarms
-        while alarms and alarms[0].callback is None:
-            alarms.popleft()
-        if not alarms:
-            self._over()
-            return
-        due = alarms[0].due
-        self._timer = self._loop.call_at(ceil(due / self._slack) * self._slack if self._slack else due, self._fire)
-
-    def _fire(self) -> None:
-        now = self._loop.time()
-        alarms = self._alarms
-        try:
-            while alarms and (alarms[0].callback is None or alarms[0].due <= now):
-                callback = alarms.popleft().callback
-                if callback is not None:
-                    callback()
-        finally:  # a callback that raises must not stop the others
-            self._timer = None
-            self._arm()
 
 
 class _Watch:
@@ -97,7 +42,7 @@ class Readiness:
         self._epoll: select.epoll | None = None
         self._watched: dict[int, _Watch] = {}
         self._serial = 0
-        self._queues: dict[tuple[float, float], _Queue] = {}
+        self.after: Final = alarms_of(loop).after
         self._idle: asyncio.TimerHandle | None = None
 
     def watch(self, descriptor: int, events: int, ready: Callable[[], None]) -> None:
@@ -107,9 +52,11 @@ class Readiness:
         """
         epoll = self._epoll or self._open()
         self._serial += 1
-        known = descriptor in self._watched
-        self._watched[descriptor] = _Watch(ready, self._serial)
-        if known:
+        known = self._watched.get(descriptor)
+        if known is None:
+            self._watched[descriptor] = _Watch(ready, self._serial)
+        else:
+            known.ready, known.serial = ready, self._serial
             try:
                 epoll.modify(descriptor, events)
                 return
@@ -129,30 +76,12 @@ class Readiness:
         if not self._watched and self._idle is None and self._epoll is not None:
             self._idle = self.loop.call_later(IDLE_SECONDS, self._close_if_idle)
 
-    def after(self, seconds: float, callback: Callable[[], None], *, slack: float = 0.0) -> Alarm:
-        """Call it in so many seconds; up to `slack` later, so that several are called together: it is the wake-up of
-        the loop that costs.
-        """
-        alarm = Alarm(self.loop.time() + seconds, callback)
-        key = seconds, slack
-        queue = self._queues.get(key)
-        if queue is None:
-            registered = len(self._queues) < QUEUES_MAX  # else it stands alone
-            queue = _Queue(self.loop, slack, partial(self._queue_over, key) if registered else _nothing)
-            if registered:
-                self._queues[key] = queue
-        queue.add(alarm)
-        return alarm
-
     def close_idle(self) -> None:
         """Leave nothing open, if nobody waits."""
         if not self._watched and self._epoll is not None:
             self.loop.remove_reader(self._epoll.fileno())
             self._epoll.close()
             self._epoll = None
-
-    def _queue_over(self, key: tuple[float, float]) -> None:
-        self._queues.pop(key, None)
 
     def _open(self) -> select.epoll:
         self._epoll = select.epoll()
@@ -175,10 +104,6 @@ class Readiness:
                     watch.ready()
                 except Exception as error:  # as the loop does it: the others have their turn
                     self.loop.call_exception_handler({"message": "defect of a probe", "exception": error})
-
-
-def _nothing() -> None:
-    """A queue of which nobody knows is over."""
 
 
 _latest: Readiness | None = None

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import Final
 
-from prober.contract import Attempt, FactSpec, Io, Kind
+from prober.contract import Attempt, Direct, Done, FactSpec, Io, Kind, literal
 from prober.failures import Failure, Operation
 from prober.net.dial import TCP_FACTS, dial
+from prober.net.drive import Drive, in_task
 from prober.net.http_client import Request, Response
 from prober.net.names import family_for
 from prober.net.tls import TLS_FACTS, TlsOptions
@@ -27,12 +28,27 @@ _QUOTED_MAX: Final = 80  # characters of the answer that a log line repeats
 
 async def probe(options: HttpOptions, attempt: Attempt, io: Io) -> None:
     """Ask, follow redirects, compare the last answer with what is expected."""
-    request = Request(
-        options.method,
-        options.target,
-        _headers(options, options.target, io.user_agent),
-        None if options.body is None else options.body.encode(),
-    )
+    await _pursue(_first(options, io), options, attempt, io)
+
+
+def direct(options: HttpOptions, io: Io) -> Direct | None:
+    """The same where the first request goes to a literal address, without TLS. What else needs a task will have one."""
+    if options.target.secure or literal(options.address or options.target.host) is None:
+        return None
+    first = _first(options, io)
+
+    def begin(attempt: Attempt, done: Done) -> Callable[[], None]:
+        return Drive(_pursue(first, options, attempt, io), attempt, done, io.meter).begin()
+
+    return begin
+
+
+def _first(options: HttpOptions, io: Io) -> Request:
+    headers = _headers(options, options.target, io.user_agent)
+    return Request(options.method, options.target, headers, None if options.body is None else options.body.encode())
+
+
+async def _pursue(request: Request, options: HttpOptions, attempt: Attempt, io: Io) -> None:
     for followed in range(options.redirects + 1):
         attempt.facts["redirects"] = float(followed)
         following = await _ask(request, options, attempt, io)
@@ -47,7 +63,10 @@ async def _ask(request: Request, options: HttpOptions, attempt: Attempt, io: Io)
     url = request.url
     of_check = url.host == options.target.host  # else somewhere a redirect led to
     host = options.address if options.address is not None and of_check else url.host
-    io.heed_opt_out(attempt, url.host)  # also where another address is to be connected to
+    if host != url.host:
+        io.heed_opt_out(attempt, url.host)  # also where another address is to be connected to
+    if url.secure or literal(host) is None:
+        await in_task(attempt)
     address = await io.locate(attempt, host, family_for(options.family, options.source))
     connection = await dial(
         attempt,
@@ -60,7 +79,7 @@ async def _ask(request: Request, options: HttpOptions, attempt: Attempt, io: Io)
     )
     with connection:
         attempt.operation = Operation.SEND
-        await connection.send(request.encode())
+        await connection.send(request.wire)
         response = Response(connection, attempt, request.method)
         with attempt.phase("processing", Operation.RECEIVE):
             await response.read_head()
@@ -188,5 +207,6 @@ KIND = Kind(
     ),
     packets=lambda _options: 1,
     holds_descriptor=True,
+    direct=direct,
     from_url=from_url,
 )

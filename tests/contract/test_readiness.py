@@ -1,4 +1,4 @@
-"""Waiting for many sockets with one epoll, and for many times with one timer each length."""
+"""Waiting for many sockets with one epoll."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from prober.contract import Attempt, Io, ProbeFailure
 from prober.failures import Side, side_of
 from prober.net import readiness
 from prober.net.dial import Connection
-from prober.net.readiness import ONCE, READ, WRITE, Readiness, of_loop
+from prober.net.readiness import ONCE, READ, WRITE, of_loop
 from prober.probes.tcp import KIND, TcpOptions
-from tests.fakes import NoPinger, NoResolver, on_virtual_time, probe_as_runner
+from tests.fakes import NoPinger, NoResolver, probe_as_runner
 from tests.leaks import assert_no_leaks
 
 
@@ -143,58 +143,6 @@ async def test_a_socket_that_was_closed_unforgotten_is_no_hindrance(pair: tuple[
     readiness.forget(number)
     os.close(number)
     readiness.close_idle()
-
-
-def test_alarms_come_in_their_order_and_not_when_cancelled() -> None:
-    async def scenario(loop: asyncio.AbstractEventLoop, _clock: object) -> list[tuple[str, float]]:
-        readiness, told = Readiness(loop), []
-        loop.set_exception_handler(lambda _loop, context: told.append((str(context["exception"]), 0.0)))
-        began = loop.time()
-
-        def note(name: str) -> None:
-            told.append((name, round(loop.time() - began, 6)))
-
-        def again() -> None:
-            readiness.after(1.25, lambda: note("from an alarm"))
-
-        readiness.after(2.0, lambda: note("two"))
-        readiness.after(1.0, lambda: note("one"))
-        readiness.after(2.0, lambda: note("cancelled")).cancel()
-        await asyncio.sleep(0.5)
-        readiness.after(2.0, lambda: note("two and a half"))
-        readiness.after(1.0, again)
-        await asyncio.sleep(5.0)
-        return told
-
-    assert on_virtual_time(scenario) == [("one", 1.0), ("two", 2.0), ("two and a half", 2.5), ("from an alarm", 2.75)]
-
-
-def test_alarms_with_slack_come_together_and_never_early() -> None:
-    async def scenario(loop: asyncio.AbstractEventLoop, _clock: object) -> list[float]:
-        readiness, late = Readiness(loop), []
-        for _ in range(10):
-            due = loop.time() + 1.0
-            readiness.after(1.0, lambda due=due: late.append((loop.time(), loop.time() - due)), slack=0.02)  # type: ignore[misc]
-            await asyncio.sleep(0.001)
-        await asyncio.sleep(2.0)
-        assert all(-1e-6 <= by <= 0.0201 for _, by in late), late
-        return [when for when, _ in late]
-
-    moments = on_virtual_time(scenario)
-    assert len(moments) == 10
-    assert len(set(moments)) <= 2
-
-
-def test_an_alarm_that_raises_stops_no_other() -> None:
-    async def scenario(loop: asyncio.AbstractEventLoop, _clock: object) -> list[str]:
-        readiness, told = Readiness(loop), []
-        loop.set_exception_handler(lambda _loop, context: told.append(type(context["exception"]).__name__))
-        readiness.after(1.0, lambda: [][0])
-        readiness.after(1.0, lambda: told.append("the next"))
-        await asyncio.sleep(2.0)
-        return told
-
-    assert on_virtual_time(scenario) == ["IndexError", "the next"]
 
 
 async def test_nothing_is_left_open_when_idle(

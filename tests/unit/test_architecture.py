@@ -25,6 +25,7 @@ BESIDE = {
     "duration": "schedule",
     "regex": "schedule",
     "clock": "schedule",
+    "alarms": "schedule",
     "deadline": "schedule",
     "logs": "schedule",
     "printable": "schedule",

@@ -104,6 +104,40 @@ def test_an_error_of_the_body_passes_through() -> None:
     on_virtual_time(scenario)
 
 
+def test_deadlines_of_one_length_share_a_timer() -> None:
+    async def scenario(loop: VirtualLoop, _clock: VirtualClock) -> int:
+        meter = started()
+        deadlines = [Deadline(1.0, meter) for _ in range(100)]
+        over: list[float] = []
+        for deadline in deadlines:
+            deadline.start(lambda: over.append(loop.time()))
+            await asyncio.sleep(0.001)
+        timers = len(loop._scheduled)  # type: ignore[attr-defined]
+        for deadline in deadlines[::2]:
+            deadline.stop()
+        await asyncio.sleep(2.0)
+        assert [deadline.expired for deadline in deadlines] == [False, True] * 50
+        assert over == pytest.approx([1.001 + 0.001 * n for n in range(1, 100, 2)], abs=0.002)
+        return timers
+
+    assert on_virtual_time(scenario) < 5
+
+
+def test_one_that_has_no_task_is_told_once_and_not_after_it_was_stopped() -> None:
+    async def scenario(loop: VirtualLoop, _clock: VirtualClock) -> list[str]:
+        told: list[str] = []
+        meter = started()
+        late, early = Deadline(1.0, meter), Deadline(1.0, meter)
+        late.start(lambda: told.append("late"))
+        early.start(lambda: told.append("early"))
+        loop.call_later(1.0005, early.stop)  # in the turn that it was still given
+        await asyncio.sleep(5.0)
+        assert not early.expired
+        return told
+
+    assert on_virtual_time(scenario) == ["late"]
+
+
 def test_the_meter_measures_every_stall() -> None:
     heard: list[float] = []
 
