@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from functools import lru_cache, partial
 from ipaddress import ip_address
-from typing import Annotated, Self
+from typing import Annotated, Final, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -18,6 +18,8 @@ from prober.model import Fact
 from prober.net import icmp_wire as wire
 from prober.net.names import address_of, check_address, check_families, check_host, is_address
 
+_SEND: Final = Operation.SEND
+_RECEIVE: Final = Operation.RECEIVE
 LEAST_WAIT_SECONDS = 0.01  # what the last of several packets is given for its reply, at the least
 
 
@@ -96,9 +98,9 @@ def direct(options: IcmpOptions, io: Io) -> Direct | None:
         if not io.permit(address):
             io.heed_opt_out(attempt, address)
         attempt.address = address
-        attempt.operation = Operation.SEND
+        attempt.operation = _SEND
         send(attempt.timeout_seconds, partial(_ended, attempt, done))
-        attempt.operation = Operation.RECEIVE
+        attempt.operation = _RECEIVE
         attempt.phases = {"resolve": 0.0, "setup": time.perf_counter() - attempt.started}
 
     return begin
