@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import sys
@@ -16,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, cast, get_args
 
 import click
-from rich.console import Console
 
 from prober import __version__
 from prober.commands.completion import completion
@@ -29,37 +27,35 @@ from prober.commands.options import (
     ListenType,
     ShardType,
     TimeType,
+    WordType,
     complete_scopes,
     complete_targets,
     fail,
     or_exit,
     print_json,
+    scope_words,
 )
 from prober.commands.page import page
 from prober.commands.status import status
-from prober.config import (
-    Config,
-    ConfigError,
-    Problem,
-    Settings,
-    check_files,
-    json_schema,
-    load,
-    load_settings,
-    load_targets,
-)
-from prober.config.schema import SchemaKind
-from prober.config.settings import allowing
-from prober.duration import format_duration
-from prober.failures import FAILURES
-from prober.judge.records import Scope
-from prober.logs import logging_to
 from prober.printable import printable
-from prober.probes import PROBES
 from prober.shard import SHARDS_MAX, Shard, part
 
 if TYPE_CHECKING:
-    from prober.app import Loaded
+    from prober.app import Agent, Loaded
+    from prober.config import Config, Problem, Settings
+    from prober.judge.records import Scope
+
+
+def _schema_words() -> Iterable[str]:
+    from prober.config.schema import SchemaKind
+
+    return get_args(SchemaKind)
+
+
+def _kind_words() -> Iterable[str]:
+    from prober.probes import PROBES
+
+    return sorted(PROBES)
 
 
 class _PipeClosed(Exception):
@@ -152,6 +148,16 @@ def run(
     prober run --blackbox blackbox.yml --allow .example.org
     """
 
+    import asyncio
+
+    from prober.app import Loaded
+    from prober.blackbox.loaded import modules_of
+    from prober.config import load, load_settings
+    from prober.config.load import uncollected
+    from prober.config.settings import allowing
+    from prober.config.shares import cores
+    from prober.web.webconfig import WebConfig, read_web_config
+
     def read(load: Callable[[Settings], Config] = load) -> Loaded:
         settings = load_settings(config)
         update: dict[str, Any] = {}
@@ -177,12 +183,6 @@ def run(
             loaded = replace(loaded, entities=part(loaded.entities, shard))
         return Loaded(loaded, web, modules_of(settings, config))
 
-    from prober.app import Loaded
-    from prober.blackbox.loaded import modules_of
-    from prober.config.load import uncollected
-    from prober.config.shares import cores
-    from prober.web.webconfig import WebConfig, read_web_config
-
     with uncollected():  # what is read and built before the agent runs stays as long as it does
         loaded = or_exit(partial(read, partial(load, cores=cores())))
         terminal = sys.stderr.isatty() and not plain
@@ -190,32 +190,46 @@ def run(
 
 
 async def _run(loaded: Loaded, read: Callable[[Callable[[Settings], Config]], Loaded], terminal: bool) -> None:
-    from prober.app import Agent, CannotStart
+    from prober.app import Agent
+    from prober.logs import logging_to
+
+    log = loaded.config.settings.log
+    if not terminal:
+        with logging_to(sys.stderr, log.format, log.level):
+            await _run_agent(Agent(loaded, read))
+        return
+
+    import asyncio
+
+    from rich.console import Console
+
     from prober.live import AboveTable, LiveTable
 
-    settings = loaded.config.settings
     console = Console(stderr=True)
     above = AboveTable(console)
-    stream = cast(TextIO, above) if terminal else sys.stderr
-    with logging_to(stream, settings.log.format, settings.log.level):
+    with logging_to(cast(TextIO, above), log.format, log.level):
         agent = Agent(loaded, read)
-        drawing: asyncio.Task[None] | None = None
-        if terminal:
-            table = LiveTable(agent.state, console, above, lambda: f"prober {__version__}  {' '.join(agent.urls)}")
-            drawing = asyncio.create_task(table.run())
+        table = LiveTable(agent.state, console, above, lambda: f"prober {__version__}  {' '.join(agent.urls)}")
+        drawing = asyncio.create_task(table.run())
         try:
-            await agent.run()
-        except CannotStart as error:
-            fail(str(error))
+            await _run_agent(agent)
         finally:
-            if drawing is not None:
-                drawing.cancel()
-                await asyncio.gather(drawing, return_exceptions=True)
+            drawing.cancel()
+            await asyncio.gather(drawing, return_exceptions=True)
+
+
+async def _run_agent(agent: Agent) -> None:
+    from prober.app import CannotStart
+
+    try:
+        await agent.run()
+    except CannotStart as error:
+        fail(str(error))
 
 
 @cli.command(context_settings=CONTEXT, short_help="Validate files before the agent sees them.")
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--schema", type=click.Choice(get_args(SchemaKind)), help="print a JSON schema and end")
+@click.option("--schema", type=WordType(_schema_words), help="print a JSON schema and end")
 @click.option("--shards", type=click.IntRange(1, SHARDS_MAX), help="show what each of so many agents would watch")
 @click.option("--json", "as_json", is_flag=True, help="print the result as JSON")
 def check(files: tuple[Path, ...], schema: Any, shards: int | None, as_json: bool) -> None:
@@ -230,10 +244,14 @@ def check(files: tuple[Path, ...], schema: Any, shards: int | None, as_json: boo
     if schema is not None:
         if files:
             raise click.UsageError("--schema prints a schema and takes no files")
+        from prober.config import json_schema
+
         click.echo(json.dumps(json_schema(schema), indent=2, ensure_ascii=False))
         return
     if not files:
         raise click.UsageError("give at least one file to check, or --schema")
+    from prober.config import check_files
+
     result = check_files(files)
     result = replace(result, problems=result.problems + tuple(_problems_of_web(result.summaries)))
     parts = _parts(result.summaries, shards) if shards is not None and not result.problems else []
@@ -260,6 +278,8 @@ def check(files: tuple[Path, ...], schema: Any, shards: int | None, as_json: boo
 
 def _parts(summaries: Iterable[Any], shards: int) -> list[dict[str, Any]]:
     """What each of so many agents would watch of these files."""
+    from prober.config import load, load_settings, load_targets
+
     entities = list(load_targets([Path(one.file) for one in summaries if one.kind == "targets"]))
     for one in summaries:
         if one.kind == "settings":
@@ -275,10 +295,12 @@ def _parts(summaries: Iterable[Any], shards: int) -> list[dict[str, Any]]:
 
 def _problems_of_web(summaries: Iterable[Any]) -> Iterator[Problem]:
     """What is wrong with the web.yml of each settings file that is fine itself."""
-    from prober.web.webconfig import read_web_config
+    from prober.config import ConfigError, load_settings
 
     for summary in summaries:
         if summary.kind == "settings" and (file := load_settings(Path(summary.file)).web.config_file) is not None:
+            from prober.web.webconfig import read_web_config
+
             try:
                 read_web_config(file)
             except ConfigError as error:
@@ -303,7 +325,7 @@ def _summary_text(summary: Any) -> str:
 
 @cli.command(context_settings=CONTEXT, short_help="Probe a target or a URL once, with every phase.")
 @click.argument("what", metavar="TARGET_OR_URL", shell_complete=complete_targets)
-@click.option("--kind", type=click.Choice(sorted(PROBES)), help="kind of probe, where the URL does not tell")
+@click.option("--kind", type=WordType(_kind_words), help="kind of probe, where the URL does not tell")
 @click.option("--timeout", type=DurationType(), default=5.0, show_default="5s", help="give up after this long")
 @click.option("--targets", "-t", multiple=True, type=click.Path(path_type=Path), help="targets file with TARGET")
 @click.option("--config", "-c", type=click.Path(path_type=Path), help="settings file: contact, targets, opt-out list")
@@ -322,6 +344,13 @@ def probe(
     prober probe tcp://example.org:22 --json
     prober probe kcna.kp               a target of the shipped file
     """
+    import asyncio
+
+    from rich.console import Console
+
+    from prober.config import load, load_settings
+    from prober.duration import format_duration
+    from prober.logs import logging_to
     from prober.once import NothingToProbe, checks_of, show
     from prober.once import as_json as to_json
 
@@ -361,7 +390,7 @@ async def _probe(checks: list[Any], settings: Settings) -> list[Any]:
 @click.option("--data-dir", type=click.Path(path_type=Path), help="directory of the ledger  [default: the settings']")
 @click.option("--config", "-c", type=click.Path(path_type=Path), help="settings file, for its data_dir")
 @click.option("--since", type=TimeType(), help="not over by then: 2014-12-22, 2014-12-22T16:15:00Z, or 30d ago")
-@click.option("--scope", type=click.Choice(get_args(Scope)), help="only this scope")
+@click.option("--scope", type=WordType(scope_words), help="only this scope")
 @click.option("--name", help="only this entity, network, site, target or target/check", shell_complete=complete_scopes)
 @click.option("--ongoing", is_flag=True, help="only what is not over")
 @click.option("--json", "to_json", is_flag=True, help="print a JSON list and nothing else")
@@ -386,6 +415,9 @@ def outages(
     prober outages --ongoing --json            what is not over, for a program
     prober outages --csv > outages.csv         for a spreadsheet
     """
+    from rich.console import Console
+
+    from prober.config import load_settings
     from prober.ledger import LedgerError, read_gaps, read_last_word, read_outages
     from prober.ledger.notes import notes_of
     from prober.ledger_cli import as_csv, print_outages
@@ -432,7 +464,7 @@ def outages(
     "--scope",
     "scopes",
     multiple=True,
-    type=click.Choice(get_args(Scope)),
+    type=WordType(scope_words),
     help="these scopes  [default: entity, network, site]",
 )
 @click.option("--name", help="only this entity, network, site, target or target/check", shell_complete=complete_scopes)
@@ -474,6 +506,7 @@ def report(
     prober report --format html > report.html    with plots, to print or to send
     prober report --prometheus http://localhost:9090 --format csv
     """
+    from prober.config import load_settings
     from prober.ledger import LedgerError
     from prober.report.command import NoSuchName, Question, of_ledgers, of_prometheus, rendered
     from prober.report.prometheus import PrometheusError, access
@@ -523,7 +556,10 @@ def replay(
     prober replay world.yml --ledger kept         for prober outages, report
     prober replay world.yml --openmetrics om.txt  for promtool tsdb
     """
+    from rich.console import Console
+
     from prober.config import load_world
+    from prober.logs import logging_to
     from prober.replay.export import replay_into
     from prober.replay.fused import fused
     from prober.replay.run import ReplayFailed
@@ -554,6 +590,7 @@ def _progress(title: str) -> Iterator[Callable[[float], None] | None]:
     if not sys.stderr.isatty():
         yield None
         return
+    from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
@@ -576,6 +613,8 @@ def failures(to_json: bool) -> None:
     prober failures
     prober failures --json
     """
+    from prober.failures import FAILURES
+
     if to_json:
         print_json([{"failure": f, "side": side, "meaning": meaning} for f, (side, meaning) in FAILURES.items()])
         return

@@ -35,6 +35,11 @@ class Check:
     def __post_init__(self) -> None:
         object.__setattr__(self, "key", f"{self.target}/{self.name}")  # once: every probe asks for it many times
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """For pickle, in less than half the time of the dataclass's own way: a large set is handed over at a start."""
+        given = (self.interval_seconds, self.timeout_seconds, self.options, self.prober)
+        return Check, (self.target, self.name, self.kind, *given)
+
     @property
     def speaks(self) -> str:
         """The kind, or what a module comes to: an http module is an http check to whoever judges."""
@@ -74,6 +79,11 @@ class Target:
     site: str | None = None
     hosted_in: str | None = None  # ISO 3166-1 alpha-2
     require: Literal["any", "all"] = "any"  # of its checks, for the target to be reachable
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """As a check's."""
+        stands = (self.network, self.site, self.hosted_in)
+        return Target, (self.name, self.entity, self.checks, self.title, *stands, self.require)
 
 
 @dataclass(frozen=True, slots=True)

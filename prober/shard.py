@@ -12,9 +12,10 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from prober.model import Entity
+if TYPE_CHECKING:
+    from prober.model import Entity
 
 SHARDS_MAX: Final = 1000
 _SHARD: Final = re.compile(r"([0-9]{1,4})/([0-9]{1,4})\Z")

@@ -12,11 +12,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, PrivateAttr, ValidationInfo, model_validator
 
-from prober.blackbox.guard import permit_all
-from prober.blackbox.log import ProbeLog
 from prober.blackbox.modules import Module, Modules, with_hostname
-from prober.blackbox.probe import PROBERS, run
-from prober.blackbox.session import Session
 from prober.config.messages import suggestion
 from prober.config.problems import quoted
 from prober.contract import Attempt, FactSpec, Io, Kind, Options
@@ -115,6 +111,12 @@ class ModuleOptions(Options):
 
 async def probe(options: ModuleOptions, attempt: Attempt, io: Io) -> None:
     """Probe with the module; phases and facts as the kinds of our own have them. The shorter timeout counts."""
+    # Here: who only reads files is spared what probes. The agent imports it at its start.
+    from prober.blackbox.guard import permit_all
+    from prober.blackbox.log import ProbeLog
+    from prober.blackbox.probe import PROBERS, run
+    from prober.blackbox.session import Session
+
     module = options.module
     session = Session(options.target, attempt, io, ProbeLog(module.name, options.target), permit_all)
     timeout = module.timeout_seconds

@@ -42,7 +42,7 @@ class Secret(str):
 class Section(BaseModel):
     """Base of the models of a blackbox.yml. A key without a value is an absent key, as in the original."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, defer_build=True)
 
     @model_validator(mode="before")
     @classmethod

@@ -54,9 +54,7 @@ class BlackboxBuilder(Builder):
     def merge_key(self, event: ScalarEvent) -> None:
         """Taken in like any other key; resolved when the mapping is complete."""
 
-    def closed(self, container: Map | Seq, event: Event) -> None:
-        if not isinstance(container, Map) or _MERGE not in container:
-            return
+    def merge(self, container: Map, event: Event) -> None:
         merged = container.pop_with_line(_MERGE)
         sources = merged if isinstance(merged, Seq) else [merged]
         for source in sources:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
-from rich.text import Text
 
 from prober.commands.options import (
     CONTEXT,
@@ -19,11 +18,10 @@ from prober.commands.options import (
     or_exit,
     print_json,
 )
-from prober.config import load_settings
-from prober.ledger import BadNote, LedgerError, make_note
-from prober.ledger.notes import Note, add_note, known_entities, notes_of, remove_note
-from prober.ledger_cli import note_line, print_notes
 from prober.printable import printable
+
+if TYPE_CHECKING:
+    from prober.ledger.notes import Note
 
 
 @click.command(context_settings=CONTEXT, short_help="Keep a remark from outside beside the outages.")
@@ -73,6 +71,9 @@ def note(
         raise click.UsageError("--at, --until, --entity, --source and --link belong to a text")
     if since is not None and not listing:
         raise click.UsageError("--since belongs to --list")
+    from prober.config import load_settings
+    from prober.ledger import LedgerError
+
     directory = data_dir if data_dir is not None else or_exit(lambda: load_settings(config)).data_dir
     try:
         if text is not None:
@@ -88,6 +89,9 @@ def note(
 def _made(
     directory: Path, text: str, at: float | None, until: float | None, entity: str, source: str, link: str
 ) -> Note:
+    from prober.ledger import BadNote, make_note
+    from prober.ledger.notes import known_entities
+
     try:
         made = make_note(text, now=time.time(), at=at, until=until, entity=entity, source=source, link=link)
     except BadNote as error:
@@ -99,6 +103,13 @@ def _made(
 
 
 def _add(directory: Path, made: Note, to_json: bool) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    from prober.ledger import BadNote
+    from prober.ledger.notes import add_note
+    from prober.ledger_cli import note_line
+
     try:
         add_note(directory, made)
     except BadNote as error:
@@ -110,6 +121,8 @@ def _add(directory: Path, made: Note, to_json: bool) -> None:
 
 
 def _remove(directory: Path, name: str, to_json: bool) -> None:
+    from prober.ledger.notes import remove_note
+
     there = remove_note(directory, name)
     if to_json:
         print_json({"removed": there, "id": name})
@@ -121,6 +134,11 @@ def _remove(directory: Path, name: str, to_json: bool) -> None:
 
 
 def _list(directory: Path, since: float | None, to_json: bool) -> None:
+    from rich.console import Console
+
+    from prober.ledger.notes import notes_of
+    from prober.ledger_cli import print_notes
+
     found = notes_of(directory, since=since)
     if to_json:
         print_json([one.to_json() for one in found])

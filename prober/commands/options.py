@@ -1,24 +1,26 @@
-"""What commands have in common: kinds of options, how they end, what they print."""
+"""What commands have in common: kinds of options, how they end, what they print.
+
+Commands import what they need when they run, not at the top: the configuration with all kinds of checks takes the
+better part of a second, and is of no use to `prober --version`, to --help and to half of the commands.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar, get_args
 
 import click
 
-from prober.api import parse_since
-from prober.config import ConfigError, load, load_settings
-from prober.config.settings import parse_listen
-from prober.duration import parse_duration
-from prober.model import Entity
 from prober.printable import printable
 from prober.shard import Shard, parse_shard
+
+if TYPE_CHECKING:
+    from prober.model import Entity
 
 T = TypeVar("T")
 
@@ -39,6 +41,8 @@ def fail(message: str) -> NoReturn:
 
 def or_exit(read: Callable[[], T]) -> T:
     """What `read` reads; problems of the configuration end the command."""
+    from prober.config.problems import ConfigError
+
     try:
         return read()
     except ConfigError as error:
@@ -51,12 +55,38 @@ def print_json(found: object) -> None:
     click.echo("\n".join(printable(line) for line in text.split("\n")))
 
 
+class WordType(click.Choice[str]):
+    """One of the words that some part of the program has, which is imported when they are asked for."""
+
+    def __init__(self, words: Callable[[], Iterable[str]]) -> None:
+        super().__init__(())
+        self._words = words
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The words."""
+        return tuple(self._words())
+
+    @choices.setter
+    def choices(self, _none: object) -> None:
+        """click's own constructor sets some."""
+
+
+def scope_words() -> Iterable[str]:
+    """The scopes, from the country to the check."""
+    from prober.judge.records import Scope
+
+    return get_args(Scope)
+
+
 class ListenType(click.ParamType[Any]):
     """`host:port`, as the setting `listen`."""
 
     name = "host:port"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from prober.config.settings import parse_listen
+
         try:
             return parse_listen(printable(value) if isinstance(value, str) else value)
         except ValueError as error:
@@ -85,6 +115,8 @@ class DurationType(click.ParamType[float]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if isinstance(value, float):
             return value
+        from prober.duration import parse_duration
+
         try:
             return parse_duration(str(value))
         except ValueError as error:
@@ -99,6 +131,9 @@ class TimeType(click.ParamType[float]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if isinstance(value, float):
             return value
+        from prober.api import parse_since
+        from prober.duration import parse_duration
+
         with suppress(ValueError):
             return time.time() - parse_duration(str(value))
         try:
@@ -115,6 +150,8 @@ def completing(names: Callable[[tuple[Entity, ...]], list[str]]) -> Callable[...
 
     def complete(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
         with suppress(Exception):  # whoever presses Tab wants no error in the middle of a line
+            from prober.config import load, load_settings
+
             settings = load_settings(_path(ctx.params.get("config")))
             targets = ctx.params.get("targets")
             if targets:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,6 @@ from typing import Any
 import click
 
 from prober.commands.options import CONTEXT, ListenType, TimeType, fail, or_exit
-from prober.config import load, load_settings
-from prober.ledger import LedgerError
-from prober.ledger_cli import when
-from prober.logs import logging_to
 from prober.printable import printable
 
 
@@ -43,6 +38,12 @@ def page(
 
     The last is of what `prober replay targets/incidents/2014-12-north-korea.yml --ledger nk-2014` leaves.
     """
+    import asyncio
+
+    from prober.config import load, load_settings
+    from prober.ledger import LedgerError
+    from prober.ledger_cli import when
+    from prober.logs import logging_to
     from prober.page.command import Wanted, serve
     from prober.web.listener import CannotListen
     from prober.web.webconfig import read_web_config

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
 
 from prober.commands.options import (
     CONTEXT,
@@ -18,11 +17,12 @@ from prober.commands.options import (
     or_exit,
     print_json,
 )
-from prober.config import ConfigError, Settings, load, load_settings
-from prober.config.settings import Listen
-from prober.ledger import LedgerError
-from prober.model import Entity
 from prober.printable import printable
+
+if TYPE_CHECKING:
+    from prober.config import Settings
+    from prober.config.settings import Listen
+    from prober.model import Entity
 
 
 @click.command(context_settings=CONTEXT, short_help="Is anything down now, and can that be trusted?")
@@ -58,6 +58,9 @@ def status(
     prober status --data-dir /var/lib/prober   what its ledger says
     prober status --url https://tokyo.example.org --basic-auth-file login
     """
+    from rich.console import Console
+
+    from prober.config import load_settings
     from prober.status import all_up, chosen, show
 
     if sum(way is not None for way in (url, listen, data_dir)) > 1:
@@ -90,6 +93,7 @@ def _found(
     vantage: str | None,
     settings: Settings,
 ) -> dict[str, Any]:
+    from prober.ledger import LedgerError
     from prober.report.prometheus import PrometheusError, access
     from prober.status import NobodyThere, NoStatus, of_agent, of_ledger
 
@@ -115,6 +119,8 @@ def _found(
 
 def _url(listen: Listen, settings: Settings) -> str:
     """Where an agent that listens so can be asked on this host."""
+    from prober.config.settings import Listen
+
     host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(listen.host, listen.host)
     scheme = "http"
     if settings.web.config_file is not None:
@@ -127,6 +133,8 @@ def _url(listen: Listen, settings: Settings) -> str:
 
 def _configured(settings: Settings) -> tuple[Entity, ...]:
     """Titles, and which network is whose; a ledger of other targets can do without."""
+    from prober.config import ConfigError, load
+
     try:
         return load(settings).entities
     except ConfigError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final, NamedTuple
 
@@ -94,7 +94,8 @@ class CheckReader:
         if kind is None or entry is None or options is None:
             return None
         timing = timing.refined(entry.interval, entry.timeout, at)
-        self._problems.extend(_timing_problems(timing, document))
+        if timing.timeout_seconds > timing.interval_seconds:
+            self._problems.append(_timing_problem(timing, document))
         least = kind.least_timeout(options) if kind.least_timeout is not None else 0.0
         if least > timing.timeout_seconds:
             needed, given = format_duration(least), format_duration(timing.timeout_seconds)
@@ -112,6 +113,8 @@ class CheckReader:
 
     def _kind(self, item: Map, document: Document, at: KeyPath) -> Kind | None:
         """The one kind that the check names."""
+        if len(item) == 1 and (only := self._kinds.get(next(iter(item)))) is not None:
+            return only
         named = [key for key in item if key in self._kinds]
         others = [key for key in item if key not in self._kinds and key not in COMMON_KEYS]
         if len(named) > 1:
@@ -151,13 +154,13 @@ class CheckReader:
         return validate(kind.options, value, document, place, self._problems, context=self._context)
 
 
-def _timing_problems(timing: Timing, document: Document) -> Iterator[Problem]:
-    if timing.timeout_seconds > timing.interval_seconds:
-        # Said once, at the closest place that has a say: defaults that disagree are not each check's mistake.
-        at = max(timing.timeout_at, timing.interval_at, key=len)
-        timeout, interval = format_duration(timing.timeout_seconds), format_duration(timing.interval_seconds)
-        message = f"the timeout {timeout} is longer than the interval {interval}; shorten it or lengthen the interval"
-        yield document.problem(at, Code.TIMEOUT_OVER_INTERVAL, message)
+def _timing_problem(timing: Timing, document: Document) -> Problem:
+    """The timeout is longer than the interval."""
+    # Said once, at the closest place that has a say: defaults that disagree are not each check's mistake.
+    at = max(timing.timeout_at, timing.interval_at, key=len)
+    timeout, interval = format_duration(timing.timeout_seconds), format_duration(timing.interval_seconds)
+    message = f"the timeout {timeout} is longer than the interval {interval}; shorten it or lengthen the interval"
+    return document.problem(at, Code.TIMEOUT_OVER_INTERVAL, message)
 
 
 def options_of(kind: Kind, options: Mapping[str, object], source: str) -> object:

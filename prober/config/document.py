@@ -14,8 +14,7 @@ class Map(dict[str, Value]):
 
     __slots__ = ("_by_key", "line", "lines")
 
-    def __init__(self, line: int) -> None:
-        super().__init__()
+    def __init__(self, line: int) -> None:  # a new dict or list is empty without its own __init__
         self.line = line
         self.lines: list[int] = []
         self._by_key: dict[str, int] | None = None
@@ -39,7 +38,6 @@ class Seq(list[Value]):
     __slots__ = ("line", "lines")
 
     def __init__(self, line: int) -> None:
-        super().__init__()
         self.line = line
         self.lines: list[int] = []
 

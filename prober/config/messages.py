@@ -53,17 +53,13 @@ def validate(
     the values go to the model as they are: one whose fields read the texts of a file themselves.
     """
     data: object = value
-    if apart is not None and isinstance(value, Map) and isinstance(items := value.get(apart), Seq):
-        data = {**value, apart: [0] * len(items)}
-    given = {**(context or {}), **({"directory": directory} if directory else {})}
-
-    def made_of(data: object) -> Model:
-        if as_json:
-            return model.model_validate_json(_json(data), context=given or None)
-        return model.model_validate(data, context=given or None)
-
+    if isinstance(value, Map):
+        data = plain = dict[str, object](value)  # JSON is made of a plain dict in half the time
+        if apart is not None and isinstance(items := value.get(apart), Seq):
+            plain[apart] = [0] * len(items)
+    given = context if directory is None else {**(context or {}), "directory": directory}
     try:
-        return made_of(data)
+        return _made_of(data, model, given, as_json)
     except ValidationError as error:
         details = error.errors(include_url=False, include_input=False)
     problems.extend(_problems(model, value, document, at, details))
@@ -73,9 +69,15 @@ def validate(
     for detail in details:
         data = _without(data, detail["loc"])
     try:
-        return made_of(data)
+        return _made_of(data, model, given, as_json)
     except ValidationError:
         return None
+
+
+def _made_of(data: object, model: type[Model], context: Context | None, as_json: bool) -> Model:
+    if as_json:
+        return model.model_validate_json(_json(data), context=context)
+    return model.model_validate(data, context=context)
 
 
 def _json(data: object) -> bytes | str:

@@ -141,17 +141,18 @@ def _syntax(file: str, text: str, error: yaml.MarkedYAMLError) -> ConfigError:
 class _Frame:
     """A mapping or list that is still open."""
 
-    __slots__ = ("anchor", "at", "container", "height", "is_map", "key", "key_line", "size_before")
+    __slots__ = ("anchor", "at", "container", "height", "key", "key_line", "map", "merges", "size_before")
 
     def __init__(self, container: Map | Seq, anchor: str | None, at: str | int, size_before: int) -> None:
         self.container = container
+        self.map = container if type(container) is Map else None  # the same, for a list nothing
         self.at = at  # key or position in the container around it
-        self.is_map = isinstance(container, Map)
         self.anchor = anchor
         self.size_before = size_before
         self.height = 1  # levels of mappings and lists, this one included, aliases expanded
         self.key: str | None = None  # of a mapping: the key whose value comes next
         self.key_line = 0
+        self.merges = False  # of a mapping: it has a key "<<"
 
 
 class Builder:
@@ -160,24 +161,65 @@ class Builder:
     def __init__(self, file: str) -> None:
         self.file = file
         self.problems: list[Problem] = []
-        self._stack: list[_Frame] = []
+        self._whole = Seq(0)
+        self._stack = [_Frame(self._whole, None, "", 0)]  # the outermost is the stream: a list of one value
         self._anchors: dict[str, tuple[Value, int, int]] = {}  # value, size, height
-        self._root: Value = None
         self._size = 0  # keys and values so far, aliases expanded
 
     def build(self, text: str) -> Value:
         """The root value. Raises ConfigError, or yaml.MarkedYAMLError for bad syntax."""
+        loader = _LOADER(text)
+        try:
+            self._take(iter(loader.get_event, None))
+        finally:
+            loader.dispose()
+        return self._whole[0] if self._whole else None
+
+    def _take(self, events: Iterator[Any]) -> None:
+        """Subclasses of yaml.Event, told apart by type(), which is faster. What most events need is done in place."""
         documents = 0
-        for event in _events(text):
+        stack = self._stack
+        for event in events:
             kind = type(event)
             if kind is ScalarEvent:
-                self._scalar(event)
+                self._size += 1
+                frame = stack[-1]
+                key, around = frame.key, frame.map
+                text = event.value
+                if key is None and around is not None:
+                    # A key is text, however it looks: `176:` names the network "176".
+                    if event.tag is not None:
+                        raise self.tagged(event)
+                    if text == "<<":
+                        frame.merges = True
+                        if event.implicit[0]:
+                            self.merge_key(event)
+                    frame.key = text
+                    frame.key_line = event.start_mark.line + 1
+                    continue
+                value = self.scalar(event, text, event.implicit[0])
+                if event.anchor is not None:
+                    self._anchors[event.anchor] = (value, 1, 0)
+                if key is None or around is None or key in around:
+                    self._add(event, value)
+                else:
+                    around[key] = value
+                    around.lines.append(frame.key_line)
+                    frame.key = None
             elif kind is MappingEndEvent or kind is SequenceEndEvent:
-                self._close(event)
+                frame = stack[-1]
+                if frame.merges:
+                    assert frame.map is not None
+                    self.merge(frame.map, event)
+                stack.pop()
+                if frame.anchor is not None:
+                    self._anchors[frame.anchor] = (frame.container, self._size - frame.size_before, frame.height)
+                if (outer := stack[-1]).height <= frame.height:
+                    outer.height = frame.height + 1
             elif kind is MappingStartEvent:
-                self._open(event, Map(_line(event)))
+                self._open(event, Map(event.start_mark.line + 1))
             elif kind is SequenceStartEvent:
-                self._open(event, Seq(_line(event)))
+                self._open(event, Seq(event.start_mark.line + 1))
             elif kind is AliasEvent:
                 self._alias(event)
             elif kind is DocumentStartEvent:
@@ -185,27 +227,6 @@ class Builder:
                 if documents > 1:
                     message = 'a second document starts here; a file holds one: remove the "---"'
                     raise self.error(event, Code.DOCUMENTS, message)
-        return self._root
-
-    def _scalar(self, event: ScalarEvent) -> None:
-        """A key or a value that is no container: nine of ten events, so everything is done in place."""
-        self._size += 1
-        text = event.value
-        plain = event.implicit[0]
-        frame = self._stack[-1] if self._stack else None
-        if frame is not None and frame.key is None and frame.is_map:
-            # A key is text, however it looks: `176:` names the network "176".
-            if event.tag is not None:
-                raise self.tagged(event)
-            if plain and text == "<<":
-                self.merge_key(event)
-            frame.key = text
-            frame.key_line = _line(event)
-            return
-        value = self.scalar(event, text, plain)
-        if event.anchor is not None:
-            self._anchors[event.anchor] = (value, 1, 0)
-        self._add(event, value)
 
     def scalar(self, event: ScalarEvent, text: str, plain: bool) -> Value:
         """What a scalar means; `plain`: it stands without quotes and tag. Raises ConfigError."""
@@ -218,29 +239,18 @@ class Builder:
         message = "merge keys (<<) are not supported; write the keys out, or use defaults:"
         raise self.error(event, Code.MERGE_KEY, message)
 
-    def closed(self, container: Map | Seq, event: Event) -> None:
-        """A mapping or list is complete."""
+    def merge(self, container: Map, event: Event) -> None:
+        """A mapping with a key `<<` is complete."""
 
     def _open(self, event: CollectionStartEvent, container: Map | Seq) -> None:
         if event.tag is not None:
             raise self.tagged(event)
         self._need_key(event)
-        if len(self._stack) >= DEPTH_MAX:
-            raise self.error(
-                event, Code.TOO_DEEP, f"nested more than {DEPTH_MAX} levels deep; check brackets and indentation"
-            )
+        if len(self._stack) > DEPTH_MAX:
+            raise self._too_deep(event)
         at = self._add(event, container)
         self._stack.append(_Frame(container, event.anchor, at, self._size))
         self._count(event, 1)
-
-    def _close(self, event: Event) -> None:
-        self.closed(self._stack[-1].container, event)
-        frame = self._stack.pop()
-        if frame.anchor is not None:
-            self._anchors[frame.anchor] = (frame.container, self._size - frame.size_before, frame.height)
-        if self._stack:
-            outer = self._stack[-1]
-            outer.height = max(outer.height, frame.height + 1)
 
     def _alias(self, event: AliasEvent) -> None:
         self._need_key(event)
@@ -249,27 +259,25 @@ class Builder:
             message = f"the alias *{name} has no complete anchor &{name} before it; add it, or write the value out"
             raise self.error(event, Code.ALIAS, message)
         value, size, height = self._anchors[event.anchor]
-        if len(self._stack) + height > DEPTH_MAX:
-            raise self.error(
-                event, Code.TOO_DEEP, f"nested more than {DEPTH_MAX} levels deep; check brackets and indentation"
-            )
+        if len(self._stack) + height > DEPTH_MAX + 1:
+            raise self._too_deep(event)
         self._count(event, size)
         self._add(event, value)
-        if self._stack:
-            self._stack[-1].height = max(self._stack[-1].height, height + 1)
+        outer = self._stack[-1]
+        outer.height = max(outer.height, height + 1)
+
+    def _too_deep(self, event: Event) -> ConfigError:
+        message = f"nested more than {DEPTH_MAX} levels deep; check brackets and indentation"
+        return self.error(event, Code.TOO_DEEP, message)
 
     def _add(self, event: Event, value: Value) -> str | int:
         """Put a value where it belongs; returns its key or position there."""
-        if not self._stack:
-            self._root = value
-            return ""
         frame = self._stack[-1]
-        container = frame.container
+        container, key = frame.container, frame.key
         if isinstance(container, Seq):
             container.append(value)
             container.lines.append(_line(event))
             return len(container) - 1
-        key = frame.key
         assert key is not None
         frame.key = None
         if key in container:
@@ -283,7 +291,7 @@ class Builder:
 
     def _path(self) -> KeyPath:
         """Where the innermost open container is."""
-        return tuple(frame.at for frame in self._stack[1:])
+        return tuple(frame.at for frame in self._stack[2:])
 
     def _count(self, event: Event, size: int) -> None:
         self._size += size
@@ -293,7 +301,8 @@ class Builder:
 
     def _need_key(self, event: Event) -> None:
         """Refuse a container or alias in the place of a key, as in `{{ template }}`."""
-        if self._stack and self._stack[-1].key is None and self._stack[-1].is_map:
+        frame = self._stack[-1]
+        if frame.map is not None and frame.key is None:
             message = "a key must be plain text; write key: value (a template's {{ }} goes in quotes)"
             raise self.error(event, Code.COMPLEX_KEY, message)
 
@@ -311,15 +320,6 @@ class Builder:
 def _line(event: Any) -> int:
     line: int = event.start_mark.line
     return line + 1
-
-
-def _events(text: str) -> Iterator[Any]:  # subclasses of yaml.Event, told apart by type(), which is faster
-    loader = _LOADER(text)
-    try:
-        while (event := loader.get_event()) is not None:
-            yield event
-    finally:
-        loader.dispose()
 
 
 _WORDS: Final[dict[str, bool | None]] = {

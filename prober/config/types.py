@@ -22,9 +22,12 @@ _COUNTRY_PATTERN: Final = r"^[A-Z]{2}$"
 
 
 class FileModel(BaseModel):
-    """Base of all that is read from a file: unknown keys are refused, nothing is coerced, nothing changes later."""
+    """Base of all that is read from a file: unknown keys are refused, nothing is coerced, nothing changes later.
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+    Its validator is built when it is first used: no command reads all kinds of files.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True, defer_build=True)
 
 
 def refuse(code: Code, message: str) -> NoReturn:

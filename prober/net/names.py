@@ -6,6 +6,7 @@ import re
 from collections.abc import Hashable
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from socket import AF_INET, inet_pton
 from typing import Final
 
 from prober.contract import Family
@@ -20,6 +21,10 @@ _NAME_LENGTH_MAX: Final = 253  # RFC 1035 section 2.3.4, in the notation with do
 @lru_cache(maxsize=65_536)  # asked of the same hosts with every probe, and what validates a check asks several times
 def address_of(host: str) -> IPv4Address | IPv6Address | None:
     """The IP address that `host` is the literal of (without brackets), if it is one."""
+    try:
+        return IPv4Address(inet_pton(AF_INET, host))  # takes what ipaddress takes, in a third of the time
+    except (OSError, ValueError):
+        pass
     try:
         return ip_address(host)
     except ValueError:

@@ -12,7 +12,6 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
-from cryptography import x509
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from prober.contract import FactSpec, Options
@@ -266,6 +265,8 @@ def _expiry(der: bytes) -> float | None:
 
 @lru_cache(maxsize=1024)  # the same few certificates are seen every minute
 def _read_expiry(der: bytes) -> float | None:
+    from cryptography import x509  # here: who only reads options needs none of it
+
     try:
         return x509.load_der_x509_certificate(der).not_valid_after_utc.timestamp()
     except ValueError:

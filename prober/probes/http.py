@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from prober.contract import Attempt, Direct, Done, FactSpec, Io, Kind, literal
 from prober.failures import Failure, Operation
 from prober.net.dial import TCP_FACTS, dial
 from prober.net.drive import Drive, in_task
-from prober.net.http_client import Request, Response
 from prober.net.names import family_for
 from prober.net.tls import TLS_FACTS, TlsOptions
 from prober.net.url import HttpUrl
 from prober.probes.http_options import HttpExpect, HttpOptions
+
+if TYPE_CHECKING:
+    from prober.net.http_client import Request, Response
+
 
 _ALPN: Final = ("http/1.1",)
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
@@ -44,6 +48,9 @@ def direct(options: HttpOptions, io: Io) -> Direct | None:
 
 
 def _first(options: HttpOptions, io: Io) -> Request:
+    # Here and below: who only reads the options of http checks is spared aiohttp. The agent has it, to serve with.
+    from prober.net.http_client import Request
+
     headers = _headers(options, options.target, io.user_agent)
     return Request(options.method, options.target, headers, None if options.body is None else options.body.encode())
 
@@ -60,6 +67,8 @@ async def _pursue(request: Request, options: HttpOptions, attempt: Attempt, io: 
 
 async def _ask(request: Request, options: HttpOptions, attempt: Attempt, io: Io) -> Request | None:
     """Make one request; the one to make next if the answer is a redirect. Otherwise the answer is the expected one."""
+    from prober.net.http_client import Response
+
     url = request.url
     of_check = url.host == options.target.host  # else somewhere a redirect led to
     host = options.address if options.address is not None and of_check else url.host
@@ -133,7 +142,7 @@ def _redirected(
         method, body = "GET", None
     if body is not None and url.origin != request.url.origin:
         attempt.fail(Failure.HTTP_REDIRECT, f"it would take the request's body to {url.origin}")
-    return Request(method, url, _headers(options, url, user_agent), body)
+    return replace(request, method=method, url=url, headers=_headers(options, url, user_agent), body=body)
 
 
 def _record_head(attempt: Attempt, url: HttpUrl, response: Response) -> None:

@@ -196,7 +196,7 @@ def test_nonsense_is_one_line(
     arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # What is taken for something to probe must not reach the network from here.
-    monkeypatch.setattr("prober.cli.asyncio.run", lambda coroutine: coroutine.close() or pytest.fail("probed"))
+    monkeypatch.setattr("asyncio.run", lambda coroutine: coroutine.close() or pytest.fail("probed"))
     monkeypatch.setattr(sys, "argv", ["prober", "probe", "--json", *arguments])
     with pytest.raises(SystemExit) as ended:
         cli.main()

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import importlib
 import os
+import pickle
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import FrozenInstanceError, replace
+from functools import cached_property
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
+from prober.blackbox.kind import KINDS
 from prober.config import ConfigError, Settings, load
 from prober.config import shares as shares_module
+from prober.config.parse import parse_document
+from prober.config.problems import Problem
 from prober.config.shares import ShareFailed, cores, in_processes, shares
+from prober.config.targets import TargetsReader
+from prober.contract import Options
 
 LOADING = importlib.import_module("prober.config.load")  # `prober.config.load` is the function
 
@@ -207,3 +216,46 @@ def test_only_a_process_with_one_thread_divides_its_work() -> None:
     most = min(len(os.sched_getaffinity(0)), shares_module.CORES_MAX)
     assert done.stdout.split() == [str(most), "1"]
     assert 1 <= cores() <= most
+
+
+OPTIONS = {
+    "icmp": "{address: 192.0.2.1, packets: 3, packet_interval: 100ms}",
+    "tcp": "{address: '192.0.2.1:25', send: a, tls: {server_name: a.example}}",
+    "dns": "{server: 192.0.2.1, query: a.example, type: SOA, expect: {rcode: [NOERROR]}}",
+    "http": "{url: 'http://a.example/', headers: {A: b}, expect: {status: [200, 404]}}",
+    "module": "{name: m, target: a.example}",
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_target_is_handed_over_whole(kind: str) -> None:
+    text = "entity: e\nsites: {s: {}}\ntargets:\n  - name: t\n    title: T\n    site: s\n    hosted_in: KP\n"
+    text += f"    require: all\n    interval: 30s\n    checks: [{{{kind}: {OPTIONS[kind]}, name: n, timeout: 7s}}]\n"
+    problems: list[Problem] = []
+    reader = TargetsReader(KINDS, problems, {})  # no word on modules: a check of one is taken as it stands
+    reader.read(parse_document("targets.yml", text.encode()))
+    assert problems == []
+    (target,) = reader.contributions()[0].targets
+    (check,) = target.checks
+    for name in dir(type(check.options)):  # what is worked out once is handed over or worked out again
+        if isinstance(getattr(type(check.options), name), cached_property):
+            getattr(check.options, name)
+    found = pickle.loads(pickle.dumps(target))
+    assert found == target
+    assert repr(found) == repr(target)
+    (other,) = found.checks
+    assert isinstance(check.options, Options)
+    assert isinstance(other.options, Options)
+    assert other.key == "t/n"
+    assert other.options.model_fields_set == check.options.model_fields_set
+    assert other.options.__dict__ == check.options.__dict__
+    assert other.options.model_copy() == check.options
+    told = replace(check, prober="http")
+    assert pickle.loads(pickle.dumps(told)) == told
+    for frozen, field in (
+        (found, "name"),
+        (other, "kind"),
+        (other.options, next(iter(other.options.model_fields_set))),
+    ):
+        with pytest.raises((FrozenInstanceError, ValidationError)):
+            setattr(frozen, field, "other")
