@@ -55,7 +55,9 @@ class _Queue:
             self._over()
             return
         due = alarms[0].due
-        self._timer = self._loop.call_at(ceil(due / self._slack) * self._slack if self._slack else due, self._fire)
+        if self._slack:
+            due = max(due, ceil(due / self._slack) * self._slack)  # the product may be rounded down
+        self._timer = self._loop.call_at(due, self._fire)
 
     def _fire(self) -> None:
         now = self._loop.time()

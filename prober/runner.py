@@ -37,6 +37,9 @@ SLOT_PARTS: Final = 4
 EARLY_SECONDS: Final = 1e-5
 """By so much a timer may go off early, for the clocks are of different grain: to go to sleep again is not worth it."""
 
+ADMITTED_AT_ONCE: Final = 64
+"""Probes that waited for a place and are begun in one turn of the loop: thousands may fail at once."""
+
 Sink: TypeAlias = Callable[[Observation], None]
 Reason: TypeAlias = Literal["regular", "confirmation", "reference", "once"]
 
@@ -226,9 +229,13 @@ class Runner:
         await asyncio.gather(*tasks, return_exceptions=True)
         for round_ in list(self._taskless):
             self._taskless.discard(round_)
-            if round_.give_up is not None:
-                round_.give_up()
+            try:
+                if round_.give_up is not None:
+                    round_.give_up()
+            except Exception as error:  # the others are to be given up all the same
+                self.defect(round_.entry.check.kind, error)
             self._end(round_, round_.started, None)
+        await asyncio.sleep(0)  # what has become a task meanwhile ends in this turn
 
     def update(self, checks: Iterable[Check], references: Iterable[Check] = ()) -> None:
         """Run these checks from now on. A check that stays as it was keeps its schedule; a new one begins at once.
@@ -548,8 +555,13 @@ class Runner:
         if self._admitting:
             return  # a probe that failed at once has made room: the loop below us will see it
         self._admitting = True
+        left = ADMITTED_AT_ONCE
         try:
             while self._running and self._waiting and self._holding < self.concurrency:
+                if not left:
+                    asyncio.get_running_loop().call_soon(self._next_waiting)
+                    break
+                left -= 1
                 round_ = self._waiting.popleft()
                 if round_.entry.gone or (round_.wanted is not None and not round_.wanted(self._clock.now())):
                     if round_.scheduled:

@@ -83,10 +83,8 @@ class Drive:
             error = task.exception()
             if error is None or isinstance(error, Exception):  # the rest ends the process
                 self._over(error)
-        elif self._overdue is not None:
-            self._over(self._overdue)
-        else:  # given up, or the loop is being closed
-            self._detach()
+        else:  # overdue; or given up, and nobody is told; or cancelled by somebody who has no business with it
+            self._over(self._overdue or RuntimeError("its task was cancelled"))
 
     def _expire(self) -> None:
         overdue = self._attempt.overdue(self._deadline)

@@ -39,9 +39,10 @@ def direct(options: HttpOptions, io: Io) -> Direct | None:
     """The same where the first request goes to a literal address, without TLS. What else needs a task will have one."""
     if options.target.secure or literal(options.address or options.target.host) is None:
         return None
-    first = _first(options, io)
+    always = _first(options, io) if options.body is None else None  # bodies may be large, and are not kept twice
 
     def begin(attempt: Attempt, done: Done) -> Callable[[], None]:
+        first = always or _first(options, io)
         return Drive(_pursue(first, options, attempt, io), attempt, done, io.meter).begin()
 
     return begin
@@ -75,6 +76,7 @@ async def _ask(request: Request, options: HttpOptions, attempt: Attempt, io: Io)
     if host != url.host:
         io.heed_opt_out(attempt, url.host)  # also where another address is to be connected to
     if url.secure or literal(host) is None:
+        attempt.operation = Operation.PREPARE  # until it goes on; behind a redirect no longer what was done last
         await in_task(attempt)
     address = await io.locate(attempt, host, family_for(options.family, options.source))
     connection = await dial(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import tracemalloc
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from prober.contract import Attempt, Direct, Family, Io, Kind, ProbeFailure
 from prober.failures import Failure, Operation
+from prober.net.drive import Drive
 from prober.probes.http import KIND, direct
 from prober.probes.http_options import HttpOptions
 from tests.fakes import NoPinger, NoResolver, probe_as_runner
@@ -118,6 +120,35 @@ async def test_a_redirect_to_a_name_gets_a_task_and_goes_on() -> None:
     assert outcome.attempt.address == "127.0.0.1"
     assert len(tasks) == len(heard) == 1
     assert tasks[0] not in (None, asyncio.current_task())
+
+
+async def test_a_redirect_that_becomes_overdue_before_its_task_goes_on_is_our_own_delay(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    became: list[Operation] = []
+    become = Drive._become_task
+
+    def noting(drive: Drive) -> None:
+        became.append(drive._attempt.operation)
+        become(drive)
+
+    monkeypatch.setattr(Drive, "_become_task", noting)
+    async with assert_no_leaks(), serving(redirecting(b"http://elsewhere.example/")) as address:
+        outcome = await run(KIND, {"url": f"http://{address}/"}, names=Names({}))
+    assert outcome.failed is not None
+    assert became == [Operation.PREPARE]
+
+
+def test_a_large_body_is_not_kept_beside_the_options() -> None:
+    options = HttpOptions(url="http://192.0.2.1/", method="POST", body="x" * LARGE)
+    tracemalloc.start()
+    try:
+        begin = direct(options, IO)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert begin is not None
+    assert kept < LARGE / 8
 
 
 async def test_a_redirect_that_is_given_up_while_resolving_leaves_nothing() -> None:

@@ -234,7 +234,7 @@ def test_a_task_that_fails_is_told() -> None:
     driven(scenario)
 
 
-def test_a_task_that_somebody_else_cancels_is_no_success() -> None:
+def test_a_task_that_somebody_else_cancels_is_a_defect_and_no_success() -> None:
     async def scenario(it: Driven) -> None:
         before = asyncio.all_tasks()
         it.begin(endless_in_task)
@@ -242,9 +242,39 @@ def test_a_task_that_somebody_else_cancels_is_no_success() -> None:
         (task,) = asyncio.all_tasks() - before
         task.cancel()
         await asyncio.sleep(5.0)
-        assert it.told == []
+        ((_, error),) = it.told
+        assert isinstance(error, RuntimeError), "who is not told keeps a place for ever"
 
     driven(scenario)
+
+
+def test_when_the_runner_has_stopped_there_is_no_task_left() -> None:
+    def direct(_options: object, io: Io) -> Direct:
+        return lambda attempt, done: Drive(endless_in_task(attempt), attempt, done, io.meter).begin()
+
+    kind = replace(PROBES["http"], direct=direct)
+    options = kind.options(url="http://192.0.2.1/")
+
+    async def scenario(_loop: VirtualLoop, clock: VirtualClock) -> None:
+        before = asyncio.all_tasks()
+        seen: list[Observation] = []
+        runner = Runner(
+            clock=clock,
+            io=Io(NoResolver(), NoPinger(), "test"),
+            kinds={"http": kind},
+            budgets=Budgets(1e6, 1e6),
+            concurrency=10,
+            meter=StallMeter(),
+            sinks=[seen.append],
+        )
+        runner.update([Check(f"t{n}", "http", "http", 60.0, 50.0, options) for n in range(5)])
+        runner.start()
+        await asyncio.sleep(60.0)
+        assert len(asyncio.all_tasks() - before) >= 4
+        await runner.stop()
+        assert asyncio.all_tasks() == before
+
+    on_virtual_time(scenario)
 
 
 def test_to_wait_for_anything_else_without_a_task_is_a_defect() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -15,7 +16,7 @@ from prober.deadline import StallMeter
 from prober.failures import Failure, Operation
 from prober.logs import OncePerCause
 from prober.model import Check, Observation
-from prober.runner import Listener, Runner
+from prober.runner import ADMITTED_AT_ONCE, Listener, Runner
 from prober.schedule import Budgets, phase_seconds
 from tests.fakes import NoPinger, NoResolver, VirtualClock, VirtualLoop, on_virtual_time
 
@@ -157,6 +158,65 @@ def test_probes_without_a_task_share_the_places_and_fail_at_once_in_any_number()
         await asyncio.sleep(40)
         assert len({one.check.key for one in made.seen}) == 2_020
         await made.runner.stop()
+
+    on_virtual_time(scenario)
+
+
+def test_many_that_waited_and_fail_at_once_leave_the_loop_its_turns() -> None:
+    async def scenario(loop: VirtualLoop, clock: VirtualClock) -> None:
+        turns = 0
+        of_turn: list[int] = []
+
+        def turn() -> None:
+            nonlocal turns
+            turns += 1
+            if len(of_turn) < 1_000:
+                loop.call_soon(turn)
+
+        def begun(observation: Observation) -> None:
+            if observation.check.target != "first":
+                if not turns:
+                    turn()
+                of_turn.append(turns)
+
+        first = check("first", kind="direct", interval=100.0, timeout=99.0, seconds=98.0)
+        made = bench(loop, clock, [first], concurrency=1, sinks=[begun])
+        await asyncio.sleep(60)
+        waiting = [check(f"t{n}", kind="direct", mood="refused", interval=20.0) for n in range(1_000)]
+        made.runner.update([first, *waiting])
+        await asyncio.sleep(20)
+        assert not of_turn
+        made.runner.update(waiting)
+        await asyncio.sleep(120)
+        await made.runner.stop()
+        assert len(of_turn) >= 1_000
+        assert max(Counter(of_turn[:1_000]).values()) <= ADMITTED_AT_ONCE
+        assert made.runner.figures.in_flight == 0
+
+    on_virtual_time(scenario)
+
+
+@pytest.mark.parametrize("broken", [0, 1])
+def test_stopping_gives_up_all_though_one_is_a_defect(broken: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    given_up: list[str] = []
+
+    def direct(options: FakeOptions, _io: Io) -> Direct:
+        def give_up() -> None:
+            given_up.append(options.host)
+            if len(given_up) == broken:
+                raise ZeroDivisionError
+
+        return lambda _attempt, _done: give_up
+
+    monkeypatch.setitem(KINDS, "direct", replace(KINDS["direct"], direct=direct))
+
+    async def scenario(loop: VirtualLoop, clock: VirtualClock) -> None:
+        made = bench(loop, clock, [check(f"t{n}", kind="direct", host=f"192.0.2.{n}") for n in range(3)])
+        await asyncio.sleep(15)
+        await made.runner.stop()
+        assert len(set(given_up)) == 3
+        assert made.runner.figures.in_flight == 0
+        assert made.runner.figures.exceptions["direct"] == broken
 
     on_virtual_time(scenario)
 
