@@ -2,7 +2,8 @@
 
 As root, for namespaces are made. ARGS="--quick" takes a look in less than two minutes and prints; ARGS="--parts cost"
 measures some of it: cost (of a probe, beside the peers), accuracy (of round trips), scale (10,000 targets), outage (of
-all of them), curve (100 to 100,000 checks, start and reload). ARGS="--rounds 5" repeats the cost more often.
+all of them), curve (100 to 100,000 checks, start and reload). ARGS="--rounds 5" repeats the cost more often. Before
+each measurement, unless it is a quick look, it waits until the machine is as quick as it was, for five minutes at most.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 
 from prober import __version__
 from tests.bench import accuracy, cost, curve, peers, scale
+from tests.bench.calm import Calm, additions, ticks
 from tests.bench.figures import PARTS, Results
 from tests.bench.lab import CODE, FAILURES, first_line, program
 from tests.bench.page import PLOT, page
@@ -55,20 +57,6 @@ def machine() -> dict[str, str]:
     }
 
 
-def additions() -> float:
-    """Seconds that a million additions take: how fast the machine is at this moment. Neighbours change that by half."""
-    began, total = time.perf_counter(), 0
-    for number in range(1_000_000):
-        total += number
-    return time.perf_counter() - began
-
-
-def ticks() -> tuple[int, int]:
-    """What the processors have spent by now, in ticks: for other virtual machines (steal), and in all."""
-    spent = [int(text) for text in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
-    return spent[7], sum(spent)
-
-
 def versions() -> dict[str, str]:
     """Who took part."""
     found = {"prober": f"{__version__}, aiohttp {version('aiohttp')}, pydantic {version('pydantic')}"}
@@ -87,32 +75,40 @@ def measure(parts: Sequence[str], rounds: int, quick: bool, say: Progress) -> Re
     for name in peers.PROGRAMS:
         if peers.found(name) is None:
             results.skipped[name] = "not installed"
-    speeds, stolen = [additions()], ticks()
+    calm = Calm(say)
+    speeds, stolen = [additions()], {}
     for part in parts:
+        begun = ticks()
         try:
-            _part(part, rounds, quick, results, say)
+            _part(part, rounds, quick, results, say, (lambda: None) if quick else calm.wait)
         except FAILURES as error:
             why = (str(error).strip().splitlines() or [type(error).__name__])[0]
             say(f"{part}: not measured: {why}")
             results.skipped[f"part {part}"] = why
         speeds.append(additions())
-    taken, passed = (now - before for now, before in zip(ticks(), stolen, strict=True))
+        taken, passed = (now - before for now, before in zip(ticks(), begun, strict=True))
+        stolen[part] = taken / passed
     least, usual, most = min(speeds) * 1000, median(speeds) * 1000, max(speeds) * 1000
     results.machine["speed"] = f"a million additions in Python take {usual:.0f} ms ({least:.0f} to {most:.0f})"
-    results.machine["neighbours"] = f"took {taken / passed:.1%} of the processors' time meanwhile (steal)"
+    shares = ", ".join(f"{part} {share:.1%}" for part, share in stolen.items())
+    results.machine["neighbours"] = f"took of the processors' time meanwhile (steal): {shares}"
+    if calm.waited_seconds:
+        results.machine["waited"] = f"{calm.waited_seconds / 60:.1f} minutes in all for a calm machine"
     return results
 
 
-def _part(part: str, rounds: int, quick: bool, results: Results, say: Progress) -> None:
+def _part(part: str, rounds: int, quick: bool, results: Results, say: Progress, calm: Callable[[], None]) -> None:
     if part == "cost":
         seconds = 2.0 if quick else 8.0
         counts = dict.fromkeys(cost.KINDS, 100 if quick else 400) | {"icmp": 200 if quick else 1_000}
         for number in range(rounds):
+            calm()
             results.rounds.append(
                 cost.one_round(seconds, counts, results.skipped, number % 2 == 1, lambda text: say(text))
             )
     elif part == "accuracy":
         count = 500 if quick else 5_000
+        calm()
         say(f"accuracy: prober, {count} in flight")
         results.accuracy["prober"], results.in_flight = accuracy.ours(count)
         for name, run in (("blackbox_exporter", accuracy.blackbox), ("fping", accuracy.fping)):
@@ -120,11 +116,14 @@ def _part(part: str, rounds: int, quick: bool, results: Results, say: Progress) 
                 say(f"accuracy: {name}")
                 results.accuracy[name] = run(count)
     elif part == "scale":
+        calm()
         results.scale = scale.busy(500 if quick else 10_000, 10.0 if quick else 60.0, say)
     elif part == "outage":
+        calm()
         results.outage = scale.outage(500 if quick else 10_000, 2_000 if quick else 5_000, say)
     else:
         for count in (100, 1_000) if quick else curve.INTERVALS:
+            calm()
             results.curve[count], results.start = curve.one(count, 5.0 if quick else 20.0, say)
             results.scrapes[count] = results.start["scrape_cpu_seconds"]
 

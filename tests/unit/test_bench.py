@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from tests.bench import calm
 from tests.bench.__main__ import PAGE
 from tests.bench.accuracy import errors, far
 from tests.bench.figures import Cost, Results, middle, per_probe, quantile, ratios, within
@@ -174,3 +175,24 @@ def test_the_page_is_of_the_generators_making() -> None:
     if f"({PLOT})" in text:
         ElementTree.fromstring(PAGE.with_name(PLOT).read_text())
     assert len(text.splitlines()) < 150
+
+
+@pytest.mark.parametrize(
+    ("slower", "waits"),
+    [
+        ([1.0, 1.1], 0),
+        ([1.9], 0),
+        ([1.0, 6.0, 5.0, 1.2], 2),
+        ([1.0, 6.0, 6.0, 0.2, 0.2], 2),
+        ([1.0] + [9.0] * 100, calm.PATIENCE_SECONDS / calm.PAUSE_SECONDS),
+    ],
+    ids=["calm", "always slow", "rationed for a while", "quicker than ever", "rationed for good"],
+)
+def test_it_waits_for_a_machine_as_quick_as_before_and_not_for_ever(slower: list[float], waits: float) -> None:
+    speeds = iter([one for one in slower for _ in range(calm.SAMPLES)])
+    slept: list[float] = []
+    waiting = calm.Calm(lambda _text: None, lambda: next(speeds), slept.append)
+    for _ in range(2 if len(slower) > 1 else 1):
+        waiting.wait()
+    assert len(slept) == waits
+    assert waiting.waited_seconds == sum(slept)
