@@ -34,7 +34,7 @@ soak: $(VENV)/.dev ## run the tests that take longer than CI should
 evaluate: $(VENV)/.dev ## try the judgement on known truths, write docs/evaluation.md (long; ARGS=--quick takes a minute)
 	@$(BIN)/python -m tests.evaluate $(ARGS)
 
-bench: $(VENV)/.dev ## what a probe costs, beside the peers; writes docs/performance.md (root, 25 minutes; ARGS=--quick takes two)
+bench: $(VENV)/.dev ## what a probe costs, beside the peers; writes docs/performance.md (root, 25 minutes, more on a busy machine; ARGS=--quick takes two)
 	@bash .ci/packages
 	@$(BIN)/python -m tests.bench $(ARGS)
 

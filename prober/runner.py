@@ -358,18 +358,7 @@ class Runner:
             self.figures.skipped["previous_round_running"] += 1
         else:
             entry.running = True
-            round_ = _Round(entry, due, entry.reason, None)
-            begin = entry.begin
-            if (
-                begin is not None
-                and not entry.kind.holds_descriptor
-                and entry.unlocated is None
-                and self._budgets.at_once(now, entry.budget_key, entry.packets)
-            ):  # what all steps come to for nearly every echo request
-                self.figures.in_flight += 1
-                self._make_directly(round_, begin)
-            else:
-                self._step(round_, _Stage.PREFIX, now)
+            self._step(_Round(entry, due, entry.reason, None), _Stage.PREFIX, now)
 
     def _displace(self, round_: _Round, now: float) -> None:
         """A regular round that was asked for takes the place of the next one on the grid."""
@@ -405,8 +394,9 @@ class Runner:
             self._find_prefix(round_, host)
             return
         if stage is _Stage.PREFIX:
-            at = self._budgets.reserve(now, entry.budget_key, entry.packets)
-            if at > now:
+            if self._budgets.at_once(now, entry.budget_key, entry.packets):
+                stage = _Stage.PLACE
+            elif (at := self._budgets.reserve(now, entry.budget_key, entry.packets)) > now:
                 self._push(at, _Stage.WHOLE, round_)
                 return
         if stage is not _Stage.PLACE:

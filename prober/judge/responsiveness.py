@@ -62,14 +62,13 @@ class Responsiveness:
 
     def learn(self, failed: bool, position: int = 0) -> None:
         """Count one regular probe. `position`: how many that were sent later have been counted before."""
-        decay = self.decay
         if failed:
-            self.failed = self.failed * decay + 1.0
-            self.answered *= decay
+            self.failed = self.failed * self.decay + 1.0
+            self.answered *= self.decay
             self.block_failed += 1
         else:
-            self.answered = self.answered * decay + 1.0
-            self.failed *= decay
+            self.answered = self.answered * self.decay + 1.0
+            self.failed *= self.decay
         if position == 0:
             self.window = (self.window << 1 | failed) & _MASK
         elif position < WINDOW:

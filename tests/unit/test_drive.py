@@ -131,13 +131,18 @@ def test_one_that_takes_too_long_says_what_it_was_doing(probe: Probe, operation:
 
 
 @pytest.mark.parametrize("probe", [endless, endless_in_task])
-def test_a_stall_puts_the_deadline_off(probe: Probe) -> None:
+@pytest.mark.parametrize(
+    ("at", "stall", "failure", "over"),
+    [(0.8, 0.5, Failure.TIMEOUT, 1.5), (0.5, 5.0, Failure.LOOP_STALLED, 5.5)],
+    ids=["puts the deadline off", "more than can be granted is our own failure"],
+)
+def test_a_stall(probe: Probe, at: float, stall: float, failure: Failure, over: float) -> None:
     async def scenario(it: Driven) -> None:
         it.begin(probe)
-        it.loop.call_later(0.8, it.loop.jump, 0.5)
-        await asyncio.sleep(5.0)
-        assert it.failure() == (Operation.RECEIVE, Failure.TIMEOUT)
-        assert it.told[0][0] == pytest.approx(1.5, abs=0.06)
+        it.loop.call_later(at, it.loop.jump, stall)
+        await asyncio.sleep(10.0)
+        assert it.failure() == (Operation.RECEIVE, failure)
+        assert it.told[0][0] == pytest.approx(over, abs=0.06)
 
     driven(scenario)
 
@@ -153,17 +158,6 @@ def test_what_arrived_during_a_stall_counts() -> None:
         it.loop.call_later(0.9, stall)
         await asyncio.sleep(5.0)
         assert [error for _, error in it.told] == [None]
-
-    driven(scenario)
-
-
-@pytest.mark.parametrize("probe", [endless, endless_in_task])
-def test_more_stall_than_can_be_granted_is_our_own_failure(probe: Probe) -> None:
-    async def scenario(it: Driven) -> None:
-        it.begin(probe)
-        it.loop.call_later(0.5, it.loop.jump, 5.0)
-        await asyncio.sleep(10.0)
-        assert it.failure() == (Operation.RECEIVE, Failure.LOOP_STALLED)
 
     driven(scenario)
 

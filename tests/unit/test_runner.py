@@ -413,6 +413,20 @@ def test_budgets_delay_and_show_as_lateness(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["fake", "direct", "light"])
+def test_a_probe_is_charged_once(kind: str) -> None:
+    async def scenario(loop: VirtualLoop, clock: VirtualClock) -> None:
+        budgets = Budgets(packets_per_second=15, per_prefix_per_second=1.5)
+        checks = [check(f"t{n}", interval=1.0, timeout=0.5, kind=kind, host=f"192.0.{n}.1") for n in range(10)]
+        made = bench(loop, clock, checks, budgets=budgets)
+        await asyncio.sleep(60)
+        await made.runner.stop()
+        assert len(made.seen) == pytest.approx(600, abs=10)
+        assert max(made.lateness) < 0.01
+
+    on_virtual_time(scenario)
+
+
+@pytest.mark.parametrize("kind", ["fake", "direct", "light"])
 def test_what_is_under_way_is_counted_round_by_round(kind: str) -> None:
     async def scenario(loop: VirtualLoop, clock: VirtualClock) -> None:
         made = bench(loop, clock, [check("t", interval=10, kind=kind, seconds=1.0, host="192.0.2.1")])
