@@ -162,8 +162,13 @@ class Resolver(Protocol):
 
 
 class EchoReply(NamedTuple):
-    """What came back for one echo request. Exactly one of `rtt_seconds` and `failure` is set."""
+    """What came back for one echo request. Exactly one of `rtt_seconds` and `failure` is set.
 
+    `sent` is when it was handed to the kernel, by the clock of `time.perf_counter`: there the setup ends and the round
+    trip begins. Not when the call came back, by which time the reply may be here.
+    """
+
+    sent: float
     rtt_seconds: float | None
     hop_limit: int | None = None
     failure: Failure | None = None

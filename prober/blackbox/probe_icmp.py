@@ -51,10 +51,11 @@ async def probe_icmp(options: IcmpProbe, session: Session) -> None:
             if failure.failure not in _WITHOUT_SOCKET:
                 attempt.phases["setup"] = time.perf_counter() - started
             raise
-        attempt.phases["setup"] = time.perf_counter() - started
+        attempt.phases["setup"] = time.perf_counter() - started  # until the reply tells when the request was sent
         session.log.debug("Waiting for reply packets", address=address)
         attempt.operation = Operation.RECEIVE
         reply = await waiting
+        attempt.phases["setup"] = reply.sent - started
         if reply.rtt_seconds is None:
             session.log.error("No reply", failure=reply.failure, detail=reply.detail)
             raise ProbeFailure(reply.operation, reply.failure or Failure.TIMEOUT, reply.detail)

@@ -67,7 +67,7 @@ class _Pending:
         self.key = key  # sequence, address
         self.head = head  # the payload up to and with the token
         self.done: EchoDone | None = done  # None: it is over
-        self.sent_monotonic, self.sent_ns = sent
+        self.sent_monotonic, self.sent_ns = sent  # time.monotonic is time.perf_counter, where there is Linux
         self.deadline = self.sent_monotonic + timeout_seconds
 
 
@@ -327,7 +327,7 @@ class EchoSocket:
         # The wall clock was stepped in between; by less than the reply waited for us (a slot), it goes unnoticed.
         if not 0.0 < rtt <= elapsed + 0.001:
             rtt = elapsed
-        self._finish(pending, self._answered, EchoReply(rtt, hop_limit))
+        self._finish(pending, self._answered, EchoReply(pending.sent_monotonic, rtt, hop_limit))
 
     def _count_unmatched(self, key: tuple[int, str], message: bytes) -> None:
         if self._answered.knows(key, message):
@@ -368,6 +368,7 @@ class EchoSocket:
             self._unmatched["forged"] += 1
             return
         reply = EchoReply(
+            pending.sent_monotonic,
             rtt_seconds=None,
             failure=wire.failure_of_error(self._v6, kind, code),
             detail=wire.describe_error(self._v6, kind, code, reporter),
@@ -424,8 +425,8 @@ class EchoSocket:
     def _give_up(self, pending: _Pending) -> EchoReply:
         if pending.sent_monotonic <= self._dropped_at:
             detail = "the kernel dropped packets meant for us while we waited: raise net.core.rmem_max"
-            return EchoReply(rtt_seconds=None, failure=Failure.BUFFERS_EXHAUSTED, detail=detail)
-        return EchoReply(rtt_seconds=None, failure=Failure.TIMEOUT)
+            return EchoReply(pending.sent_monotonic, None, failure=Failure.BUFFERS_EXHAUSTED, detail=detail)
+        return EchoReply(pending.sent_monotonic, None, failure=Failure.TIMEOUT)
 
 
 class EchoSockets:

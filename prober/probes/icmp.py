@@ -60,24 +60,25 @@ async def probe(options: IcmpOptions, attempt: Attempt, io: Io) -> None:
     """Send the packets, wait for their replies. One reply is enough; the loss ratio tells the rest."""
     address = await io.locate(attempt, options.address, options.family)
     attempt.operation = Operation.SEND
-    waiting: list[asyncio.Future[EchoReply]] = []
+    waiting: list[tuple[float, asyncio.Future[EchoReply]]] = []
     for number in range(options.packets):
         at_once = not number and is_address(options.address)
         if number:
             await asyncio.sleep(options.packet_interval)
-        with attempt.phase("setup", Operation.SEND):
-            sent = io.pinger.echo(
-                address,
-                # In milliseconds: the sockets keep a queue for each different timeout.
-                timeout_seconds=attempt.timeout_seconds if at_once else round(attempt.remaining_seconds(), 3),
-                payload_size=options.payload_size,
-                hop_limit=options.ttl,
-                dont_fragment=options.dont_fragment,
-                source=options.source,
-            )
-        waiting.append(sent)
+        begun = time.perf_counter()
+        coming = io.pinger.echo(
+            address,
+            # In milliseconds: the sockets keep a queue for each different timeout.
+            timeout_seconds=attempt.timeout_seconds if at_once else round(attempt.remaining_seconds(), 3),
+            payload_size=options.payload_size,
+            hop_limit=options.ttl,
+            dont_fragment=options.dont_fragment,
+            source=options.source,
+        )
+        waiting.append((begun, coming))
     attempt.operation = Operation.RECEIVE
-    replies = [await future for future in waiting]
+    replies = [await coming for _, coming in waiting]
+    attempt.phases["setup"] = sum(reply.sent - begun for reply, (begun, _) in zip(replies, waiting, strict=True))
     record(attempt, replies)
 
 
@@ -101,7 +102,6 @@ def direct(options: IcmpOptions, io: Io) -> Direct | None:
         attempt.operation = _SEND
         send(attempt.timeout_seconds, partial(_ended, attempt, done))
         attempt.operation = _RECEIVE
-        attempt.phases = {"resolve": 0.0, "setup": time.perf_counter() - attempt.started}
 
     return begin
 
@@ -110,12 +110,13 @@ def _ended(attempt: Attempt, done: Done, reply: EchoReply | None) -> None:
     if reply is None:
         return  # the agent ends
     rtt = reply.rtt_seconds
+    setup = reply.sent - attempt.started
     if rtt is None:
+        attempt.phases = {"resolve": 0.0, "setup": setup}
         done(ProbeFailure(reply.operation, reply.failure or Failure.TIMEOUT, reply.detail))
         return
-    phases = attempt.phases
-    phases["rtt"] = rtt
-    attempt.measured_seconds = phases["setup"] + rtt
+    attempt.phases = {"resolve": 0.0, "setup": setup, "rtt": rtt}
+    attempt.measured_seconds = setup + rtt
     if reply.hop_limit is not None:
         attempt.facts = _facts_of(reply.hop_limit)
     done(None)

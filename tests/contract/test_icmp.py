@@ -12,7 +12,7 @@ import statistics
 import struct
 import time
 from collections.abc import AsyncIterator, Iterator
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 
@@ -124,6 +124,25 @@ async def test_several_packets_give_a_loss_ratio(client: Routed, socket_type: So
     assert isinstance(low, float)
     assert isinstance(high, float)
     assert low <= mean <= high
+
+
+@pytest.mark.parametrize("packets", [1, 2])
+async def test_the_setup_ends_where_the_round_trip_begins(
+    client: Routed, socket_type: SocketType, monkeypatch: pytest.MonkeyPatch, packets: int
+) -> None:
+    """However late the call returns that sends: the reply may be under way by then, or here."""
+    late = 0.05
+    send = echo.EchoSocket.send
+
+    def slowly(*args: Any) -> None:
+        send(*args)
+        time.sleep(late)
+
+    monkeypatch.setattr(echo.EchoSocket, "send", slowly)
+    begun = time.perf_counter()
+    async with pinging(socket_type) as pinger:
+        attempt = await run(pinger, address=Routed.server_address, packets=packets, packet_interval="10ms")
+    assert 0 < attempt.phases["setup"] <= time.perf_counter() - begun - packets * late
 
 
 # -- not answered ------------------------------------------------------------------------------------------------------

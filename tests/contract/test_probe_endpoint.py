@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import resource
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +20,9 @@ from prober.blackbox.modules import load
 from prober.clock import SystemClock
 from prober.config.settings import ProbeEndpoint
 from prober.deadline import StallMeter
+from prober.net.echo import EchoSocket
 from prober.schedule import Budgets
+from tests.lab import Namespace
 from tests.leaks import assert_no_leaks
 from tests.webface import until
 
@@ -93,6 +98,27 @@ async def test_credentials_for_the_wrong_module_are_not_shown(endpoint: Endpoint
     assert "probe_success 0" in answer.text
     (past,) = endpoint.history
     assert "hidden" not in f"{answer.text}{past.report}{past.reason}{past.target}"
+
+
+async def test_the_setup_of_a_ping_ends_where_the_round_trip_begins(
+    namespace: Namespace, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However late the call returns that sends: the phases last no longer than the probe."""
+    late = 0.05
+    send = EchoSocket.send
+
+    def slowly(*args: Any) -> None:
+        send(*args)
+        time.sleep(late)
+
+    monkeypatch.setattr(EchoSocket, "send", slowly)
+    namespace.allow_unprivileged_icmp()
+    with namespace.entered():
+        begun = time.perf_counter()
+        answer = await ask(endpoint, "127.0.0.1", "icmp")
+        elapsed = time.perf_counter() - begun
+    (setup,) = re.findall(r'probe_icmp_duration_seconds\{phase="setup"\} (\S+)', answer.text)
+    assert 0 < float(setup) <= elapsed - late
 
 
 async def test_cancelling_leaves_nothing_behind(endpoint: Endpoint, silent: str) -> None:
