@@ -275,9 +275,13 @@ class Detector:
         run = self.run
         return 0 if run is None else run.total + len(run.pending) + len(self.flight)
 
+    def suspicious(self) -> bool:
+        """It will be suspect, if everything that is still open turns out to be a failure."""
+        return self.run is not None and self.potential() >= self.run.k
+
     def unsettled(self) -> bool:
-        """Something here waits for the references, or may be an outage as soon as they allow it."""
-        return not self.down or bool(self.lessons) or (self.run is not None and bool(self.run.pending))
+        """Something here waits for what the references say."""
+        return bool(self.lessons) or (self.run is not None and bool(self.run.pending))
 
     def awaited(self, enough: int) -> bool:
         """The failures that count are `enough`: is a probe in flight that may still prove them wrong?"""

@@ -7,7 +7,7 @@ Every `now`, `at` and `sent_at` is the runner's clock, which never goes back.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from heapq import heappop, heappush
@@ -35,13 +35,15 @@ from prober.judge.records import (
     Settings,
     StateChanged,
 )
-from prober.judge.rollup import Node, Summary
+from prober.judge.rollup import Node
+from prober.judge.trouble import Troubles
 from prober.judge.watch import Change, Sliced, Watch
 from prober.model import Check, Entity, Observation, Reference
 
 SWEEP_SECONDS = 10.0  # what the runner never reported is given up after the check's timeout and two of these
 MEMBERS_PER_CONFIRMATION = 10  # members of a scope in trouble are probed in turn, so many in a confirm_interval
 VOIDS_TO_UNKNOWN = 2
+AT_ONCE = 200  # checks looked at in one decision; when thousands go down together their records would hold the loop
 GAPS_KEPT = 16  # an outage may have begun in one of them
 
 
@@ -79,14 +81,14 @@ class Judge:
         self._book = Book(vantage, settings)
         self._active: dict[str, Detector] = {}  # down, or with failures under way
         self._suspects: set[str] = set()
-        self._dirty: set[str] = set()
+        self._dirty: set[str] = set()  # to be looked at
+        self._todo: list[str] = []  # before those, the first one last
         self._changed: set[str] = set()  # checks whose verdict may have changed
         self._rebuilt: list[Node] = []  # by the last reconfiguration
         self._restored: set[str] = set()
         self._again: set[str] = set()
         self._unsettled: set[str] = set()
-        self._held: set[str] = set()  # wait for another check of their scope to be confirmed
-        self._summary: dict[Node, Summary] = {}  # for one pass
+        self._troubles = Troubles(self.watch)
         self._beside: list[tuple[Observer, float, bool]] = []
         self._gaps: deque[tuple[float, float, Observer | None]] = deque(maxlen=GAPS_KEPT)  # None: of all
         self._events: list[Event] = []
@@ -119,7 +121,8 @@ class Judge:
         detectors = self.watch.detectors
         for key in [key for key in self._active if key not in detectors]:
             del self._active[key]
-        for keys in (self._suspects, self._dirty, self._changed, self._restored, self._again, self._held):
+        self._dirty |= self._troubles.freed(list(self._troubles.by_entity))
+        for keys in (self._suspects, self._dirty, self._changed, self._restored, self._again):
             keys -= {key for key in keys if key not in detectors}
         self._beside = []
         self.wake_at = now
@@ -174,6 +177,7 @@ class Judge:
         detector = self.watch.detectors.get(check.key)
         if detector is not None and at in detector.flight:
             detector.flight.remove(at)
+            self._troubles.contradict(detector)
             self._mark(check.key, at)
 
     def took_calmly(self, observation: Observation) -> bool:
@@ -198,6 +202,8 @@ class Judge:
         if sent_at in flight:
             flight.remove(sent_at)
         self.watch.observer_of[detector.key].reach.note_success(sent_at)
+        if self._troubles.by_entity:
+            self._troubles.contradict(detector)
         detector.succeeded_calmly(sent_at, reason == "regular", observation.duration_seconds)
         return True
 
@@ -223,6 +229,7 @@ class Judge:
             lane.note_success(sent_at)
             if detector.succeeded(observation):
                 self._restored.add(detector.key)
+            self._troubles.contradict(detector)
             self._changed.add(detector.key)
         else:
             lane.note_failure(sent_at)
@@ -274,7 +281,9 @@ class Judge:
     # what follows
 
     def decide(self, now: float) -> Decisions:
-        """Everything that follows from what has arrived up to `now`."""
+        """Everything that follows from what has arrived up to `now`; with thousands of checks in trouble at once a part
+        of it, and `wake_at` then asks for the next part at once.
+        """
         requests: list[Request] = []
         self._observe_ourselves(now, requests)
         if now >= self._sweep_at:
@@ -283,28 +292,29 @@ class Judge:
             # The last call ended in a defect: what it was about is looked at again, and loses nothing.
             self._dirty |= self._unsettled & self.watch.detectors.keys()
             self._changed |= self._unsettled & self.watch.detectors.keys()
-        while self._dirty:
-            dirty, self._dirty = sorted(self._dirty), set()
+        self._dirty |= self._troubles.freed()
+        left = AT_ONCE
+        while left and (self._todo or self._dirty):
+            if not self._todo:
+                self._todo, self._dirty = sorted(self._dirty, reverse=True), set()
+            dirty = self._todo[: -left - 1 : -1]
+            del self._todo[-left:]
+            left -= len(dirty)
             self._unsettled.update(dirty)
             opened = []
             for key in dirty:
                 if self._settle(key, now):
                     opened.append(key)
-            self._summary.clear()
-            if self._held:
-                entities = {self.watch.leaf(key).entity for key in dirty if self._is_calm(key)}
-                if entities:
-                    freed = {key for key in self._held if self.watch.leaf(key).entity in entities}
-                    self._held -= freed
-                    self._dirty |= freed
+            self._dirty |= self._troubles.freed()
             self._changed.update(opened)
             for entity in {self.watch.leaf(key).entity for key in opened}:
+                self._troubles.opened(entity)
                 # what has failed beside them may be enough now
                 beside = self.watch.parts[entity].detectors.items()
-                self._dirty.update(key for key, one in beside if not one.down and key in self._active)
+                self._dirty.update(key for key, one in beside if not one.down and one.suspicious())
             for key in dirty:
                 self._ask(key, now, requests)
-            self._summary.clear()
+            self._troubles.pass_ends()
         if self._changed or self._rebuilt:
             self._roll_up(now)
         self._probe_members(self._unsettled, now, requests)
@@ -316,14 +326,12 @@ class Judge:
         self._beside.clear()
         events, self._events = tuple(self._events), []
         self.wake_at = self._sweep_at if self._active else inf
+        if self._todo or self._dirty:
+            self.wake_at = now
         for key in self._again:
             self._mark(key, now)
         self._again.clear()
         return Decisions(events, tuple(requests))
-
-    def _is_calm(self, key: str) -> bool:
-        detector = self.watch.detectors.get(key)
-        return detector is not None and detector.run is None
 
     def _mark(self, key: str, now: float) -> None:
         self._dirty.add(key)
@@ -378,11 +386,18 @@ class Judge:
         """Give up what the runner never reported, and ask again for what it never sent."""
         self._sweep_at = now + SWEEP_SECONDS
         for key, detector in self._active.items():
-            patience = detector.check.timeout_seconds + 2 * SWEEP_SECONDS
-            detector.flight = [at for at in detector.flight if at > now - patience]
+            flying = len(detector.flight)
+            if flying:
+                patience = detector.check.timeout_seconds + 2 * SWEEP_SECONDS
+                detector.flight = [at for at in detector.flight if at > now - patience]
+            given_up = len(detector.flight) < flying
+            if given_up:
+                self._troubles.contradict(detector)
             if detector.asked is not None and detector.asked < now - 3 * SWEEP_SECONDS:
                 detector.asked = None
-            self._dirty.add(key)
+                given_up = True
+            if given_up or detector.unsettled():
+                self._dirty.add(key)
         for observer in self.watch.observers.values():
             observer.reach.sweep(now)
             observer.names.sweep(now)
@@ -414,13 +429,14 @@ class Judge:
                     self._changed.add(key)
             else:
                 run.voids += 1
+                self._troubles.contradict(detector)
                 if run.voids >= VOIDS_TO_UNKNOWN and detector.observed:
                     detector.observed = False
                     self._changed.add(key)
         run.pending = pending
         if detector.down or run.total < run.k:
             return False
-        enough = run.k if self._shared(detector) else run.needed
+        enough = run.k if self._troubles.shared(detector) else run.needed
         if run.total < enough or detector.awaited(enough) or observer.blocked:
             return False
         if any(evidence.sent_at <= run.horizon for evidence in pending):
@@ -446,32 +462,6 @@ class Judge:
             detector.lost(evidence.sent_at)
         return vouched is None
 
-    def _shared(self, detector: Detector) -> bool:
-        """Another check of one of its scopes is down, and since that was certain nobody in that scope has answered."""
-        return any(one.certain > one.answered for one in self._summaries(detector))
-
-    def _led(self, detector: Detector) -> bool:
-        """Another check of one of its scopes is nearer to a verdict, and nobody there has answered since its trouble
-        began. Then that one is confirmed first: if it is down, k failures of each other will do.
-        """
-        return any(
-            one.leader is not None
-            and one.leader is not detector
-            and one.leader.run is not None
-            and one.leader.run.first_at > one.answered
-            for one in self._summaries(detector)
-        )
-
-    def _summaries(self, detector: Detector) -> Iterator[Summary]:
-        todo = list(self.watch.leaf(detector.key).parents)
-        while todo:
-            node = todo.pop()
-            todo += node.parents
-            if node.scope is not None:
-                if node not in self._summary:
-                    self._summary[node] = Summary(node)
-                yield self._summary[node]
-
     def _ask(self, key: str, now: float, requests: list[Request]) -> None:
         """Ask for the next probe beside the regular ones, if one is needed."""
         detector = self.watch.detectors.get(key)
@@ -481,17 +471,15 @@ class Judge:
         if observer.offline:
             detector.asked = None
             return
+        at = detector.next_probe(now)
+        if at == inf or (detector.asked is not None and at >= detector.asked - 1e-9):
+            return
         if not detector.down and not observer.blocked:
             potential = detector.potential()
-            if potential >= run.needed:
+            if potential >= run.needed or (potential >= run.k and self._troubles.holds(detector, potential)):
                 return
-            if potential >= run.k and (self._shared(detector) or self._led(detector)):
-                self._held.add(key)
-                return
-        at = detector.next_probe(now)
-        if at < inf and (detector.asked is None or at < detector.asked - 1e-9):
-            detector.asked = at
-            requests.append(Confirm(detector.check, at))
+        detector.asked = at
+        requests.append(Confirm(detector.check, at))
 
     def _roll_up(self, now: float) -> None:
         """Carry changed verdicts up, members before scopes; open and close outages."""
@@ -530,9 +518,11 @@ class Judge:
         # a check that answered is up even if nothing is known any more a moment later
         if node in book.ongoing and (node.value if node.leaf is None else not node.leaf.down):
             self._events.append(book.close(node, self.utc_offset))
+            self._troubles.regrouped(node.entity)
         if node.value is False and node not in book.ongoing:
             gaps = [(begin, end) for begin, end, of in self._gaps if of is None or self._watched_by(node, of)]
             self._events.append(book.open(node, now, self.utc_offset, gaps))
+            self._troubles.regrouped(node.entity)
         self._events += book.recovered(node, self.utc_offset)
         verdict = node.verdict()
         if verdict is not node.shown:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from functools import cached_property
 from math import inf
 from typing import Literal
 
@@ -191,27 +190,6 @@ class Node:
         bounds = [(after, by) for after, by in bounds if after != -inf]
         pick = min if self.rule == "any" else max
         return pick((after for after, _ in bounds), default=-inf), pick((by for _, by in bounds), default=inf)
-
-
-class Summary:
-    """What the checks of a scope say together, for deciding how much proof each of them needs."""
-
-    def __init__(self, node: Node) -> None:
-        self._leaves = node.leaves()
-        self.answered = -inf  # the newest answer of any
-        self.certain = -inf  # since then some check of it was certainly down
-        for leaf in self._leaves:
-            last_ok = leaf.last_ok
-            if last_ok is not None and last_ok > self.answered:
-                self.answered = last_ok
-            if leaf.down and leaf.start[1] > self.certain:
-                self.certain = leaf.start[1]
-
-    @cached_property
-    def leader(self) -> Detector | None:
-        """Of those that may be down, the one with the most failures."""
-        near = [leaf for leaf in self._leaves if leaf.run is not None and not leaf.down and leaf.potential()]
-        return min(near, key=lambda leaf: (-leaf.potential(), leaf.key), default=None)
 
 
 def leaf_end(leaf: Detector) -> tuple[float, float]:
