@@ -63,13 +63,14 @@ class Troubles:
         """Does it wait for another one, with so many failures that might count? If so it is among the `freed` as soon
         as something speaks against that.
         """
-        trouble = self.by_entity.get(self._watch.leaf(detector.key).entity)
-        if trouble is not None and trouble.held.get(detector.key) == potential:
+        held = self._trouble(detector).held
+        if held.get(detector.key) == potential:
             return True  # still
-        if not (self.shared(detector) or self._led(detector)):
-            return False
-        self._trouble(detector).held[detector.key] = potential
-        return True
+        if self.shared(detector) or self._led(detector):
+            held[detector.key] = potential
+            return True
+        held.pop(detector.key, None)
+        return False
 
     def contradict(self, detector: Detector) -> None:
         """It answered, or a probe of it that might have failed did not: others of its entity may wait for nothing."""
