@@ -223,6 +223,8 @@ class Judging:
         now = self._clock.now()
         references = tuple(references)
         self._decide()  # what has come of those that may be gone
+        while self.judge.unfinished:
+            self._decide()
         self.judge.reconfigure(entities, references, now, prepared or self.prepared(entities, references))
         self._decide()
         self._stir()

@@ -119,9 +119,10 @@ class Judge:
         self._rebuilt = [*(node for node in self._rebuilt if node not in gone), *change.rebuilt()]
         self._events += self._book.carry_over(self.watch, standing, self.utc_offset)
         detectors = self.watch.detectors
-        for key in [key for key in self._active if key not in detectors]:
+        for key in [key for key, one in self._active.items() if detectors.get(key) is not one]:
             del self._active[key]
-        self._dirty |= self._troubles.freed(list(self._troubles.by_entity))
+        self._troubles.freed(self._troubles.by_entity)
+        self._dirty |= self._active.keys()  # other references may see what the last ones did not
         for keys in (self._suspects, self._dirty, self._changed, self._restored, self._again):
             keys -= {key for key in keys if key not in detectors}
         self._beside = []
@@ -167,6 +168,8 @@ class Judge:
                     map(_of_resolver, detector.run.failures)
                 )
                 self._beside.append((observer, at, resolver))
+            if self._troubles.by_entity:
+                self._troubles.gained(detector)
             self._mark(detector.key, at)
 
     def withdrawn(self, check: Check, at: float) -> None:
@@ -203,7 +206,7 @@ class Judge:
             flight.remove(sent_at)
         self.watch.observer_of[detector.key].reach.note_success(sent_at)
         if self._troubles.by_entity:
-            self._troubles.contradict(detector)
+            self._troubles.contradict(detector)  # at the next decision: this alone wakes nobody
         detector.succeeded_calmly(sent_at, reason == "regular", observation.duration_seconds)
         return True
 
@@ -221,7 +224,8 @@ class Judge:
         detector = self.watch.detectors.get(observation.check.key)
         if detector is None or observation.reason == "once":
             return
-        sent_at = observation.sent_at
+        sent_at, run = observation.sent_at, detector.run
+        before = detector.potential(), -run.first_at if run is not None else -inf
         if sent_at in detector.flight:
             detector.flight.remove(sent_at)
         lane = self.watch.observer_of[detector.key].reach
@@ -229,7 +233,6 @@ class Judge:
             lane.note_success(sent_at)
             if detector.succeeded(observation):
                 self._restored.add(detector.key)
-            self._troubles.contradict(detector)
             self._changed.add(detector.key)
         else:
             lane.note_failure(sent_at)
@@ -237,6 +240,9 @@ class Judge:
                 self._beside.append((self.watch.observer_of[detector.key], now, False))
                 self._changed.add(detector.key)
             detector.failed(observation)
+        # A loss of our own, or one that an answer overtook, is no failure that may count any more.
+        if observation.success or (run is not None and (detector.potential(), -run.first_at) != before):
+            self._troubles.contradict(detector)
         self._active[detector.key] = detector
         self._mark(detector.key, now)
 
@@ -291,6 +297,7 @@ class Judge:
         if self._unsettled:
             # The last call ended in a defect: what it was about is looked at again, and loses nothing.
             self._dirty |= self._unsettled & self.watch.detectors.keys()
+            self._dirty |= self._troubles.freed(self._troubles.by_entity)
             self._changed |= self._unsettled & self.watch.detectors.keys()
         self._dirty |= self._troubles.freed()
         left = AT_ONCE
@@ -300,6 +307,7 @@ class Judge:
             dirty = self._todo[: -left - 1 : -1]
             del self._todo[-left:]
             left -= len(dirty)
+            self._troubles.new_pass()
             self._unsettled.update(dirty)
             opened = []
             for key in dirty:
@@ -314,7 +322,6 @@ class Judge:
                 self._dirty.update(key for key, one in beside if not one.down and one.suspicious())
             for key in dirty:
                 self._ask(key, now, requests)
-            self._troubles.pass_ends()
         if self._changed or self._rebuilt:
             self._roll_up(now)
         self._probe_members(self._unsettled, now, requests)
@@ -326,7 +333,7 @@ class Judge:
         self._beside.clear()
         events, self._events = tuple(self._events), []
         self.wake_at = self._sweep_at if self._active else inf
-        if self._todo or self._dirty:
+        if self.unfinished:
             self.wake_at = now
         for key in self._again:
             self._mark(key, now)
@@ -390,13 +397,13 @@ class Judge:
             if flying:
                 patience = detector.check.timeout_seconds + 2 * SWEEP_SECONDS
                 detector.flight = [at for at in detector.flight if at > now - patience]
-            given_up = len(detector.flight) < flying
-            if given_up:
+            again = len(detector.flight) < flying
+            if again:
                 self._troubles.contradict(detector)
             if detector.asked is not None and detector.asked < now - 3 * SWEEP_SECONDS:
                 detector.asked = None
-                given_up = True
-            if given_up or detector.unsettled():
+                again = True
+            if again or detector.unsettled():
                 self._dirty.add(key)
         for observer in self.watch.observers.values():
             observer.reach.sweep(now)
@@ -522,7 +529,6 @@ class Judge:
         if node.value is False and node not in book.ongoing:
             gaps = [(begin, end) for begin, end, of in self._gaps if of is None or self._watched_by(node, of)]
             self._events.append(book.open(node, now, self.utc_offset, gaps))
-            self._troubles.regrouped(node.entity)
         self._events += book.recovered(node, self.utc_offset)
         verdict = node.verdict()
         if verdict is not node.shown:
@@ -576,6 +582,11 @@ class Judge:
                 requests.append(Confirm(detector.check, at))
 
     # views
+
+    @property
+    def unfinished(self) -> bool:
+        """There was more than one decision looks at."""
+        return bool(self._todo or self._dirty)
 
     @property
     def troubled(self) -> Collection[str]:

@@ -360,6 +360,7 @@ class Observer:
         """Go on from a snapshot."""
         self.reach.restore(state["reach"], shift)
         self.names.restore(state["names"], shift)
+        self.turned()
         if state["gap"] is not None:
             name, begin, began, references = state["gap"]
             self.gap = Gap(name, vantage, begin, None, GapCause.OFFLINE, references=tuple(references))

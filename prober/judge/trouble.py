@@ -17,7 +17,7 @@ from prober.judge.watch import Watch
 class Summary:
     """What the checks of a scope say together."""
 
-    __slots__ = ("answered", "certain", "leaves")
+    __slots__ = ("answered", "certain", "leader", "leaves")
 
     def __init__(self, node: Node) -> None:
         self.leaves = node.leaves()
@@ -29,11 +29,17 @@ class Summary:
                 self.answered = last_ok
             if leaf.down and leaf.start[1] > self.certain:
                 self.certain = leaf.start[1]
+        self.leader: Detector | None = None  # as `find_leader` found it
 
-    def leader(self) -> Detector | None:
+    def find_leader(self) -> Detector | None:
         """Of those that may be down, the one with the most failures."""
         near = [leaf for leaf in self.leaves if leaf.run is not None and not leaf.down and leaf.potential()]
-        return min(near, key=lambda leaf: (-leaf.potential(), leaf.key), default=None)
+        self.leader = min(near, key=_place, default=None)
+        return self.leader
+
+
+def _place(leaf: Detector) -> tuple[int, str]:
+    return -leaf.potential(), leaf.key
 
 
 class Trouble:
@@ -51,7 +57,7 @@ class Troubles:
 
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
-        self._leaders: dict[Summary, Detector | None] = {}  # for one pass
+        self._leaders: dict[Summary, Detector | None] = {}  # of this pass
         self._contradicted: set[str] = set()  # entities whose checks may wait for nothing
         self.by_entity: dict[str, Trouble] = {}
 
@@ -84,17 +90,31 @@ class Troubles:
         else:
             del self.by_entity[entity]
 
+    def gained(self, detector: Detector) -> None:
+        """It may have one failure more, and lead now: do others still wait for the one that leads?"""
+        trouble = self.by_entity.get(self._watch.leaf(detector.key).entity)
+        if trouble is None or not trouble.held or detector.run is None or detector.down:
+            return
+        for one in self._summaries(detector):
+            if one.leader is not None and one.leader is not detector and _place(detector) < _place(one.leader):
+                one.leader = detector
+                if detector.run.first_at <= one.answered:
+                    self.contradict(detector)
+                    return
+
     def regrouped(self, entity: str) -> None:
-        """Other members may count in its scopes: the record of one began or ended."""
-        if (trouble := self.by_entity.get(entity)) is not None:
-            trouble.summaries.clear()
+        """The record of one of its scopes ended: other members may count."""
+        if entity in self.by_entity:
+            self._contradicted.add(entity)
 
     def opened(self, entity: str) -> None:
         """A check of it is down. All that waited is to be looked at again now."""
         self.by_entity.pop(entity, None)
 
     def freed(self, entities: Iterable[str] = ()) -> set[str]:
-        """Checks that waited and are to be looked at again: what was contradicted, and those of `entities`."""
+        """Checks that waited and are to be looked at again: what was contradicted, and those of `entities`, of which
+        nothing that was kept may hold any more.
+        """
         found: set[str] = set()
         for entity in self._contradicted.union(entities):
             if (trouble := self.by_entity.pop(entity, None)) is not None:
@@ -102,7 +122,7 @@ class Troubles:
         self._contradicted.clear()
         return found
 
-    def pass_ends(self) -> None:
+    def new_pass(self) -> None:
         """The number of failures that a check may have changes between passes, and with it who leads."""
         self._leaders.clear()
 
@@ -112,7 +132,7 @@ class Troubles:
         """
         for one in self._summaries(detector):
             if one not in self._leaders:
-                self._leaders[one] = one.leader()
+                self._leaders[one] = one.find_leader()
             leader = self._leaders[one]
             if leader is None or leader is detector or leader.run is None:
                 continue
@@ -121,7 +141,11 @@ class Troubles:
         return False
 
     def _trouble(self, detector: Detector) -> Trouble:
-        return self.by_entity.setdefault(self._watch.leaf(detector.key).entity, Trouble())
+        entity = self._watch.leaf(detector.key).entity
+        trouble = self.by_entity.get(entity)
+        if trouble is None:
+            trouble = self.by_entity[entity] = Trouble()
+        return trouble
 
     def _summaries(self, detector: Detector) -> Iterator[Summary]:
         """Of the scopes that it is not alone in."""
@@ -134,5 +158,5 @@ class Troubles:
                 summary = known.get(node)
                 if summary is None:
                     summary = known[node] = Summary(node)
-                if len(summary.leaves) > 1:
+                if len(summary.leaves) > 1 or detector not in summary.leaves:
                     yield summary

@@ -7,11 +7,14 @@ from collections import Counter
 
 import pytest
 
+from prober.failures import Failure, Operation
 from prober.judge import Judge
+from prober.judge.detector import Run
 from prober.judge.judge import AT_ONCE
-from prober.judge.records import Confirm, Decisions, OutageOpened
-from prober.model import Check
-from tests.property.judge_sim import Fate, Sim, make_entity
+from prober.judge.records import Confirm, Decisions, OutageOpened, Settings
+from prober.judge.trouble import Troubles
+from prober.model import Check, Observation
+from tests.property.judge_sim import Fate, Sim, make_entity, make_references
 
 COUNT = 3 * AT_ONCE
 
@@ -38,6 +41,13 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
     monkeypatch.setattr(Judge, "_settle", counted)
     return found
+
+
+def were_up(count: int) -> Judge:
+    judge = Judge([make_entity(count)], [], Settings())
+    for detector in judge.watch.detectors.values():
+        detector.ever_up = True
+    return judge
 
 
 def test_one_decision_opens_so_many_and_the_next_ones_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,3 +105,48 @@ def test_who_waits_for_another_is_asked_when_a_third_one_answers() -> None:
     sim.run(140.0)
     assert max(at for at in asked if at < 130.0) < 125.0  # it waited
     assert min(at for at in asked if at > 130.0) < 132.0
+
+
+def test_who_waits_is_looked_at_again_when_another_leads_whose_trouble_is_its_own() -> None:
+    judge = were_up(4)
+    troubles = Troubles(judge.watch)
+    leader, waits, other, fine = (judge.watch.detectors[f"host{number:02d}/icmp"] for number in range(4))
+    fine.last_ok = 60.0
+    for detector, first_at, failures in ((leader, 100.0, 6), (waits, 101.0, 3), (other, 50.0, 5)):
+        detector.run = Run(first_at, needed=9, k=3)
+        detector.run.total = failures
+    assert troubles.holds(waits, waits.potential())
+    other.flight.append(110.0)
+    troubles.gained(other)  # as many as the leader has, whose name comes first
+    assert troubles.freed() == set()
+    other.flight.append(112.0)
+    troubles.gained(other)
+    assert troubles.freed() == {waits.key}  # since the trouble of `other` began, `fine` has answered
+    assert not troubles.by_entity
+    assert not troubles.holds(waits, waits.potential())
+
+
+def test_who_waits_is_looked_at_again_when_the_leader_loses_a_failure_that_was_ours() -> None:
+    judge = were_up(3)
+    sim = Sim([], down_from(0.0), judge=judge, references=[])
+    leader, waits = judge.watch.detectors["host00/icmp"], judge.watch.detectors["host01/icmp"]
+    for detector, failures in ((leader, 5), (waits, 4)):
+        detector.run = Run(100.0, needed=9, k=3)
+        detector.run.total = failures
+    leader.flight.append(110.0)
+    judge._active |= {leader.key: leader, waits.key: waits}
+    assert judge._troubles.holds(waits, waits.potential())
+    ours = Observation(leader.check, 110.0, 110.0, False, 0.1, {}, {}, Operation.PREPARE, Failure.DESCRIPTORS_EXHAUSTED)
+    judge.observe(ours, 110.1)
+    assert judge._troubles.freed() == {waits.key}
+    assert sim.tally.opened == []
+
+
+def test_with_other_references_what_is_in_trouble_is_asked_at_once() -> None:
+    """While we were cut off nothing was asked, and the new references, which may see, have not turned."""
+    sim = Sim([make_entity(2, interval=1200.0)], down_from(2500.0, "host00", "ref0", "ref1", "ref2"))
+    sim.run(5000.0)
+    assert not sim.judge.observer_up
+    sim.judge.reconfigure([make_entity(2, interval=1200.0)], make_references(5)[3:], sim.now)
+    requests = sim.judge.decide(sim.now).requests
+    assert [request.check.target for request in requests if isinstance(request, Confirm)] == ["host00"]

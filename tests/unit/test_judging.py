@@ -280,6 +280,34 @@ def test_a_stream_of_results_does_not_put_the_decision_off() -> None:
     on_virtual_time(scenario)
 
 
+def test_what_has_become_certain_is_recorded_before_a_reload_takes_it_away() -> None:
+    """Of however many checks: one decision looks at some of them only."""
+
+    async def scenario(loop: VirtualLoop, clock: VirtualClock) -> None:
+        checks = [Check(f"t{n}", "icmp", "icmp", 60.0, 5.0, IcmpOptions(address="192.0.2.1")) for n in range(450)]
+        targets = tuple(Target(check.target, "lab", (check,)) for check in checks)
+        book = Book()
+        bench = judging(clock, book)
+        bench.reconfigure([Entity("lab", targets=targets, references=())], [])
+        bench.start(Hands())
+        for success, times, every in ((True, 30, 60.0), (False, 40, 2.0)):
+            for _ in range(times):
+                for check in checks:
+                    bench.sent(check, clock.now(), "regular")
+                    bench.observe(seen(clock, success)._replace(check=check))
+                loop.jump(every)
+                if success:
+                    await asyncio.sleep(0)
+        bench.reconfigure([Entity("lab", targets=targets[:10], references=())], [])
+        opened = [event for event in book.events if isinstance(event, OutageOpened) and event.outage.scope == "check"]
+        closed = [event for event in book.events if isinstance(event, OutageClosed) and event.outage.scope == "check"]
+        assert len(opened) == 450
+        assert len(closed) == 440
+        await bench.stop()
+
+    on_virtual_time(scenario)
+
+
 def test_a_large_snapshot_is_made_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario(_loop: VirtualLoop, clock: VirtualClock) -> None:
         checks = [Check(f"t{n}", "icmp", "icmp", 60.0, 5.0, IcmpOptions(address="192.0.2.1")) for n in range(501)]
