@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import selectors
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+import pytest
+
 from prober.contract import Attempt, EchoReply, Family, Io, Kind, ProbeFailure, SendEcho
 from prober.failures import Failure, Operation
+from prober.net.echo import EchoSocket
 
 T = TypeVar("T")
 
@@ -95,6 +99,17 @@ async def probe_as_runner(kind: Kind, options: Any, attempt: Attempt, io: Io) ->
             give_up()
     if failure is not None:
         raise failure
+
+
+def sends_return_late(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """The process is held up for so long inside each call that sends an echo request."""
+    send = EchoSocket.send
+
+    def slowly(*args: Any) -> None:
+        send(*args)
+        time.sleep(seconds)
+
+    monkeypatch.setattr(EchoSocket, "send", slowly)
 
 
 class NoPinger:

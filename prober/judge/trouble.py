@@ -31,11 +31,10 @@ class Summary:
                 self.certain = leaf.start[1]
         self.leader: Detector | None = None  # as `find_leader` found it
 
-    def find_leader(self) -> Detector | None:
+    def find_leader(self) -> None:
         """Of those that may be down, the one with the most failures."""
         near = [leaf for leaf in self.leaves if leaf.run is not None and not leaf.down and leaf.potential()]
         self.leader = min(near, key=_place, default=None)
-        return self.leader
 
 
 def _place(leaf: Detector) -> tuple[int, str]:
@@ -57,7 +56,7 @@ class Troubles:
 
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
-        self._leaders: dict[Summary, Detector | None] = {}  # of this pass
+        self._led_by: set[Summary] = set()  # whose leader was found in this pass
         self._contradicted: set[str] = set()  # entities whose checks may wait for nothing
         self.by_entity: dict[str, Trouble] = {}
 
@@ -124,16 +123,17 @@ class Troubles:
 
     def new_pass(self) -> None:
         """The number of failures that a check may have changes between passes, and with it who leads."""
-        self._leaders.clear()
+        self._led_by.clear()
 
     def _led(self, detector: Detector) -> bool:
         """Another check of one of its scopes is nearer to a verdict, and nobody there has answered since its trouble
         began. Then that one is confirmed first: if it is down, k failures of each other will do.
         """
         for one in self._summaries(detector):
-            if one not in self._leaders:
-                self._leaders[one] = one.find_leader()
-            leader = self._leaders[one]
+            if one not in self._led_by:
+                self._led_by.add(one)
+                one.find_leader()
+            leader = one.leader
             if leader is None or leader is detector or leader.run is None:
                 continue
             if leader.run.first_at > one.answered:

@@ -111,11 +111,11 @@ def _ended(attempt: Attempt, done: Done, reply: EchoReply | None) -> None:
         return  # the agent ends
     rtt = reply.rtt_seconds
     setup = reply.sent - attempt.started
+    attempt.phases = phases = {"resolve": 0.0, "setup": setup}
     if rtt is None:
-        attempt.phases = {"resolve": 0.0, "setup": setup}
         done(ProbeFailure(reply.operation, reply.failure or Failure.TIMEOUT, reply.detail))
         return
-    attempt.phases = {"resolve": 0.0, "setup": setup, "rtt": rtt}
+    phases["rtt"] = rtt
     attempt.measured_seconds = setup + rtt
     if reply.hop_limit is not None:
         attempt.facts = _facts_of(reply.hop_limit)

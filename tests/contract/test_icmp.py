@@ -12,7 +12,7 @@ import statistics
 import struct
 import time
 from collections.abc import AsyncIterator, Iterator
-from typing import Any, get_args
+from typing import get_args
 
 import pytest
 
@@ -23,7 +23,7 @@ from prober.net import icmp_wire as wire
 from prober.net.echo import EchoSockets
 from prober.net.icmp_socket import SocketType
 from prober.probes.icmp import KIND, IcmpOptions
-from tests.fakes import NoResolver, probe_as_runner
+from tests.fakes import NoResolver, probe_as_runner, sends_return_late
 from tests.lab import Namespace, Routed
 from tests.leaks import assert_no_leaks
 
@@ -132,13 +132,7 @@ async def test_the_setup_ends_where_the_round_trip_begins(
 ) -> None:
     """However late the call returns that sends: the reply may be under way by then, or here."""
     late = 0.05
-    send = echo.EchoSocket.send
-
-    def slowly(*args: Any) -> None:
-        send(*args)
-        time.sleep(late)
-
-    monkeypatch.setattr(echo.EchoSocket, "send", slowly)
+    sends_return_late(monkeypatch, late)
     begun = time.perf_counter()
     async with pinging(socket_type) as pinger:
         attempt = await run(pinger, address=Routed.server_address, packets=packets, packet_interval="10ms")

@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -20,8 +19,8 @@ from prober.blackbox.modules import load
 from prober.clock import SystemClock
 from prober.config.settings import ProbeEndpoint
 from prober.deadline import StallMeter
-from prober.net.echo import EchoSocket
 from prober.schedule import Budgets
+from tests.fakes import sends_return_late
 from tests.lab import Namespace
 from tests.leaks import assert_no_leaks
 from tests.webface import until
@@ -105,13 +104,7 @@ async def test_the_setup_of_a_ping_ends_where_the_round_trip_begins(
 ) -> None:
     """However late the call returns that sends: the phases last no longer than the probe."""
     late = 0.05
-    send = EchoSocket.send
-
-    def slowly(*args: Any) -> None:
-        send(*args)
-        time.sleep(late)
-
-    monkeypatch.setattr(EchoSocket, "send", slowly)
+    sends_return_late(monkeypatch, late)
     namespace.allow_unprivileged_icmp()
     with namespace.entered():
         begun = time.perf_counter()
